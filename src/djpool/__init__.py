@@ -1,0 +1,52 @@
+"""Connection pooling for every Django database."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from djpool.api import close_all, pool, stats
+    from djpool.core import Histogram, Lease, Pool, PoolStats
+    from djpool.errors import (
+        OptionsError,
+        PoolBusy,
+        PoolClosed,
+        PoolError,
+        PoolTimeout,
+    )
+
+__all__ = [
+    "Histogram",
+    "Lease",
+    "OptionsError",
+    "Pool",
+    "PoolBusy",
+    "PoolClosed",
+    "PoolError",
+    "PoolStats",
+    "PoolTimeout",
+    "close_all",
+    "pool",
+    "stats",
+]
+
+# Loaded when first asked for, so that `djpool.core` can be had without Django.
+_HOMES = {
+    "djpool.api": ("close_all", "pool", "stats"),
+    "djpool.core": ("Histogram", "Lease", "Pool", "PoolStats"),
+    "djpool.errors": (
+        "OptionsError",
+        "PoolBusy",
+        "PoolClosed",
+        "PoolError",
+        "PoolTimeout",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

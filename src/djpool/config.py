@@ -1,0 +1,132 @@
+"""From `DATABASES` to checked options and to the pool that they mean."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from djpool import channel, errors
+from djpool.core.adapter import Adapter, Connector
+from djpool.core.errors import OptionsError
+from djpool.core.keeper import Keeper
+from djpool.core.options import Offer, PoolOptions, Problem, is_on, parse
+from djpool.core.pool import Pool
+from djpool.core.registry import Registry
+from djpool.opener import Opener
+
+if TYPE_CHECKING:
+    from djpool.wrapper import PooledWrapper
+
+registry = Registry()
+
+# What later versions of djpool will do. Refused by name, so that nobody relies
+# on what is not there; `...` stands for any value but None.
+NOT_YET: Mapping[tuple[str, Any], str] = {
+    ("reset", "auto"): "a returned connection is rolled back, no more",
+    ("reset", "always"): "a returned connection is rolled back, no more",
+    ("release", "transaction"): "connections go back at the end of the request",
+    ("credentials", ...): "connections are made with what DATABASES says",
+}
+
+# The settings that say what a connection is. Not the alias's other ones: tests
+# change these without meaning another database.
+_WHAT_IT_IS = operator.itemgetter(
+    "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT", "TIME_ZONE"
+)
+
+
+def place_of(alias: str) -> str:
+    """Where a project says so, for messages."""
+    return f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+
+
+def read_options(
+    alias: str, options: Mapping[str, Any], offer: Offer
+) -> tuple[PoolOptions | None, list[Problem]]:
+    """Check an alias's `OPTIONS["pool"]`, which is on."""
+    offer = Offer(offer.implementations, offer.keys, NOT_YET)
+    return parse(options["pool"], name=alias, offer=offer)
+
+
+def pool_of(wrapper: PooledWrapper) -> Pool | None:
+    """The pool that this Django connection leases from; None if it does not.
+
+    Raises:
+        OptionsError: The settings of its alias are wrong.
+    """
+    described = wrapper.settings_dict
+    if not is_on(described["OPTIONS"].get("pool")) or not wrapper.djpool_poolable():
+        return None
+    identity = (
+        type(wrapper),
+        _WHAT_IT_IS(described),
+        settings.USE_TZ,
+        settings.TIME_ZONE,
+    )
+    pool = registry.find(wrapper.alias, identity)
+    if pool is not None:
+        return pool
+    copied = _copy(described)
+    identity = (type(wrapper), _WHAT_IT_IS(copied), *identity[2:])
+
+    def make(keeper: Keeper) -> Pool:
+        return _make(type(wrapper), copied, wrapper.alias, keeper)
+
+    pool = registry.make(wrapper.alias, identity, make)
+    channel.publish(figures)
+    return pool
+
+
+def figures() -> dict[str, Any]:
+    """The figures of this process's pools, for whoever asks from outside."""
+    return {alias: pool.stats() for alias, pool in registry.current().items()}
+
+
+def _make(
+    wrapper_class: type[PooledWrapper],
+    described: dict[str, Any],
+    alias: str,
+    keeper: Keeper,
+) -> Pool:
+    adapter: Adapter = wrapper_class.djpool_adapter
+    options, problems = read_options(alias, described["OPTIONS"], adapter.offer)
+    if described["CONN_MAX_AGE"] != 0:
+        raise errors.OptionsError(
+            f"DATABASES[{alias!r}]: CONN_MAX_AGE must be 0 with a pool, not "
+            f"{described['CONN_MAX_AGE']!r}; max_lifetime says how long it keeps "
+            "connections"
+        )
+    if options is None:
+        told = "; ".join(
+            problem.message + (f" ({problem.hint})" if problem.hint else "")
+            for problem in problems
+        )
+        raise errors.OptionsError(f"{place_of(alias)}: {told}")
+    if missing := adapter.missing(options):
+        raise errors.OptionsError(f"{place_of(alias)}: {missing}")
+    opener = Opener(wrapper_class, described, alias)
+    connector = Connector(opener, autocommit=described["AUTOCOMMIT"])
+    try:
+        driver, native = adapter.build(options, connector)
+    except OptionsError as error:
+        raise errors.OptionsError(f"{place_of(alias)}: {error}") from error
+    return Pool(
+        options,
+        driver,
+        native,
+        alias=alias,
+        errors=errors.KINDS,
+        keeper=keeper,
+        facts=opener.facts,
+    )
+
+
+def _copy(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are now. Tests change theirs in place."""
+    copied = {**described, "OPTIONS": dict(described["OPTIONS"])}
+    if isinstance(pool := copied["OPTIONS"]["pool"], Mapping):
+        copied["OPTIONS"]["pool"] = dict(pool)
+    return copied

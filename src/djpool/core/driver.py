@@ -1,0 +1,82 @@
+"""What a pool must know of a driver, and of the driver's own pool.
+
+A `Driver` is one driver's words for a few questions; a `NativePool` keeps idle
+connections where the driver has a pool of its own. Policy is not here: who may
+have a connection, when, and for how long, is decided by `Pool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from djpool.core.slot import Slot
+
+
+class Driver:
+    """One driver's words. Subclass it for a driver; override what it can say.
+
+    The pool calls these without a lock of its own, from any thread, and for
+    each connection from one thread at a time. They may block where they say so.
+    """
+
+    #: The database's kind, as Django's `connection.vendor` says it.
+    vendor = "unknown"
+
+    def __init__(self, connect: Callable[[float], Any]) -> None:
+        """`connect` opens a connection, ready for use, in so many seconds at most.
+
+        It raises the driver's own error if it cannot. May block.
+        """
+        self.connect = connect
+
+    def peek(self, connection: Any) -> bool:
+        """Whether the connection looks alive, without a round trip.
+
+        False means "ask it": the pool pings it then. Must not block or raise.
+        """
+        return True
+
+    def ping(self, connection: Any, timeout: float) -> None:
+        """Return if the server answers within `timeout` seconds, else raise."""
+
+    def at_rest(self, connection: Any) -> bool:
+        """Whether the session is as it was after connecting, at no round trip.
+
+        That is: no transaction, autocommit as it was. Must not block or raise.
+        """
+        return True
+
+    def tidy(self, connection: Any) -> None:
+        """Bring a session to rest, or raise if that cannot be. May block."""
+
+    def close(self, connection: Any) -> None:
+        """Close the connection. Errors are logged; it counts as closed anyway."""
+        connection.close()
+
+
+class NativePool(Protocol):
+    """A driver's own pool, as the keeper of connections that are idle.
+
+    Never asked for more than was given to it. Thread-safe; called without a
+    lock. Which connection it lends is its own choice, so a slot gets whatever
+    connection comes out, with that connection's entry.
+    """
+
+    #: The pool itself, for those who know it.
+    native: Any
+
+    def join(self, slot: Slot) -> None:
+        """Enter a new connection, that of `slot`, into the books, and lend one."""
+
+    def take(self, slot: Slot) -> None:
+        """Lend a connection to `slot`. Raises LookupError if there is none."""
+
+    def give(self, slot: Slot) -> None:
+        """Take back what was lent to `slot`."""
+
+    def drop(self, connection: Any) -> None:
+        """Strike off the books a connection that was lent, and is closed."""
+
+    def close(self) -> None:
+        """Lend no more. Must not wait for anything."""

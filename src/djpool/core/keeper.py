@@ -1,0 +1,94 @@
+"""Upkeep: one daemon thread for all pools of a process.
+
+It closes what nobody has used for too long, keeps `min_size` connections open,
+and takes back what was lost. A pool works without it; only these come later.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from djpool.core.options import LONGEST
+
+if TYPE_CHECKING:
+    from djpool.core.pool import Pool
+
+logger = logging.getLogger("djpool.pool")
+
+
+class Keeper:
+    """Calls each pool's `maintain()` when it says that it is due.
+
+    Thread-safe. The thread starts with the first pool that has a connection,
+    and holds no pool alive; when the last one is gone, it ends.
+    """
+
+    def __init__(self) -> None:
+        # Guards _pools and _thread.
+        self._lock = threading.Lock()
+        self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        # SimpleQueue, because finalisers put into it, wherever they run.
+        self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def watch(self, pool: Pool) -> None:
+        """Look after `pool` from now on. Does nothing the second time."""
+        with self._lock:
+            known = pool in self._pools
+            alive = self._thread is not None and self._thread.is_alive()
+            if known and alive:
+                return
+            self._pools.add(pool)
+            if not alive:
+                self._thread = threading.Thread(
+                    target=self._run, name="djpool-keeper", daemon=True
+                )
+                self._thread.start()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Look at all pools now. May be called from a finaliser."""
+        self._inbox.put(None)
+
+    def _run(self) -> None:
+        due: weakref.WeakKeyDictionary[Pool, float] = weakref.WeakKeyDictionary()
+        nudged = True
+        while True:
+            with self._lock:
+                pools = list(self._pools)
+                if not pools:
+                    self._thread = None
+                    return
+            for pool in pools:
+                if nudged or due.get(pool, 0.0) <= time.monotonic():
+                    due[pool] = self._maintain(pool)
+            del pool
+            pools.clear()  # or this thread would keep them alive while it waits
+            wait = min(due.values(), default=0.0) - time.monotonic()
+            nudged = self._sleep(min(max(wait, 0.0), LONGEST))
+
+    def _maintain(self, pool: Pool) -> float:
+        try:
+            seconds = pool.maintain()
+        except Exception:
+            # The thread must outlive any surprise; the pool works without it.
+            logger.exception("pool %r: upkeep failed", pool.options.name)
+            seconds = 60.0
+        if pool.closed:
+            self._pools.discard(pool)
+        return LONGEST if seconds is None else time.monotonic() + seconds
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep until nudged, or for so long. Whether it was nudged."""
+        try:
+            self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        while not self._inbox.empty():  # many nudges are one
+            self._inbox.get()
+        return True

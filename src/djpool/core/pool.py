@@ -1,0 +1,678 @@
+"""The pool: one policy for every database, over one driver."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import get_ident
+from typing import Any, final
+
+from djpool.core.driver import Driver, NativePool
+from djpool.core.errors import CORE_ERRORS, ErrorKinds, OptionsError, PoolError
+from djpool.core.gate import Gate, Refused
+from djpool.core.keeper import Keeper
+from djpool.core.lease import Lease
+from djpool.core.options import PoolOptions
+from djpool.core.slot import EVICTED, Entry, Slot
+from djpool.core.stats import CloseCause, Durations, PoolStats
+
+logger = logging.getLogger("djpool.pool")
+
+# The share of max_lifetime by which connections grow old earlier, at random, so
+# that those opened together are not all replaced at once.
+JITTER = 0.25
+# After failing to open one up to min_size: the first and the longest pause.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+@final
+class Pool:
+    """Lends connections to one database, each to one caller at a time.
+
+    Thread-safe: any thread may call any public method at any time. No lock is
+    held while connecting, pinging, closing, logging or calling a driver.
+
+    There are never more than `max_size` connections, counting those being
+    opened and closed. Callers are served in the order in which they came.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        driver: Driver,
+        native: NativePool | None = None,
+        *,
+        alias: str = "default",
+        errors: ErrorKinds = CORE_ERRORS,
+        clock: Callable[[], float] = time.monotonic,
+        keeper: Keeper | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a pool; nothing is connected until somebody asks.
+
+        Args:
+            options: Checked options.
+            driver: How to connect, look, ping, tidy and close.
+            native: Where idle connections lie; None for the pool's own stack.
+            alias: Whose pool this is, for statistics and messages.
+            errors: The classes to raise.
+            clock: Seconds that never go back.
+            keeper: Calls `maintain()` when it is due. Without one, the owner of
+                the pool does.
+            facts: What is true of every connection here, for who leases one.
+        """
+        self.options = options
+        self.alias = alias
+        self.facts: Mapping[str, Any] = {} if facts is None else facts
+        self._driver = driver
+        self._native = native
+        self._errors = errors
+        self._clock = clock
+        self._keeper = keeper
+        self._gate = Gate(
+            options.min_size, options.max_size, options.max_waiting, self._lose
+        )
+        self._books: set[Entry] = set()  # guarded by the gate's lock
+        # What finalisers found, until _reclaim() comes by.
+        self._lost: deque[tuple[Any, Entry | None, bool]] = deque()
+        self._last_error: BaseException | None = None  # of a connect, until one works
+        self._failures = 0  # in a row, of connects up to min_size
+        # Looked up once, for the hot path. A driver's word is None if it is
+        # only the default one.
+        self._free = self._gate.free
+        self._waiters = self._gate.waiters
+        self._peek = _own(driver, "peek")
+        self._at_rest = _own(driver, "at_rest")
+        self._check_after = _check_after(options)
+        self._traces = options.leak_threshold is not None
+        if keeper is not None and options.min_size:
+            keeper.watch(self)
+
+    def __repr__(self) -> str:
+        gate = self._gate
+        return (
+            f"<Pool {self.options.name!r}: {gate.size} of {gate.max_size} open, "
+            f"{len(gate.free)} idle, {len(gate.waiters)} waiting>"
+        )
+
+    # -- lending ------------------------------------------------------------
+
+    def acquire(self, timeout: float | None = None) -> Lease:
+        """Lease a connection, waiting for one if need be.
+
+        Args:
+            timeout: Seconds for queueing, connecting and checking together;
+                0 for not to queue; the pool's option if None.
+
+        Raises:
+            PoolTimeout: No connection came free, or could be opened, in time.
+            PoolBusy: `max_waiting` callers were waiting already.
+            PoolClosed: `close()` was called, before or while waiting.
+
+        What the driver raises while connecting is passed on unchanged.
+        """
+        if self._waiters or self._gate.barred:
+            return self._acquire_slowly(None, timeout)
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            return self._acquire_slowly(None, timeout)
+        if self._native is not None:
+            try:
+                self._native.take(slot)
+            except LookupError:
+                return self._acquire_slowly(slot, timeout)
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it lay in the stack
+        now = self._clock()
+        if (
+            now >= entry.expires_at
+            or now - entry.idle_since > self._check_after
+            or entry.suspect
+            or (self._peek is not None and not self._peek(slot.connection))
+        ):
+            return self._acquire_slowly(slot, timeout)
+        entry.direct += 1
+        entry.acquired_at = now
+        entry.owner = get_ident()
+        if self._traces:
+            entry.stack = _stack()
+        return Lease(self, slot)
+
+    def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
+        """Lease a connection after queueing, or after a look at the one in `slot`."""
+        started = self._clock()
+        patience = self.options.timeout if timeout is None else timeout
+        # Who does not want to queue may still open a connection.
+        deadline = started + (patience or self.options.timeout)
+        if slot is None:
+            slot = self._queue(patience)
+        slot = self._make_sound(slot, deadline)
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
+        now = self._clock()
+        entry.acquired_at = now
+        entry.owner = get_ident()
+        if self._traces:
+            entry.stack = _stack()
+        with self._gate.lock:
+            self._gate.counters.acquired += 1
+            self._gate.counters.waits.add(now - started)
+        return Lease(self, slot)
+
+    def _queue(self, patience: float) -> Slot:
+        if self._keeper is None:
+            self._reclaim()
+        slot = self._gate.queue(patience)
+        if isinstance(slot, Refused):
+            raise self._refusal(slot, patience)
+        self._take_native(slot)
+        return slot
+
+    def _make_sound(self, slot: Slot, deadline: float) -> Slot:
+        """The checkout loop: until the slot has a connection that can be lent.
+
+        After a dead one it goes on at once: with another that was idle, or by
+        opening one in its place. It never sleeps.
+        """
+        try:
+            while not slot.opening:
+                # Without an entry, the native pool had none after all.
+                if slot.entry is not None:
+                    cause = self._fault(slot, slot.entry, deadline)
+                    if cause is None:
+                        return slot
+                    if cause is CloseCause.BROKEN:
+                        # What killed this one may have killed them all: look at
+                        # every idle one now, and no caller finds the next.
+                        self._sweep(self._killed_too)
+                    self._close(slot, cause)
+                slot = self._gate.replace(slot)
+                self._take_native(slot)
+            self._open(slot, deadline)
+        except BaseException:
+            self._discard(slot, CloseCause.BROKEN)
+            raise
+        return slot
+
+    def _take_native(self, slot: Slot) -> None:
+        """Have the native pool, where there is one, fill a slot that was free."""
+        if self._native is not None and not slot.opening:
+            with contextlib.suppress(LookupError):
+                self._native.take(slot)
+
+    def _open(self, slot: Slot, deadline: float) -> None:
+        started = self._clock()
+        if started > deadline:  # spent on queueing, pinging and closing
+            with self._gate.lock:
+                self._gate.counters.timeouts += 1
+            raise self._refusal(Refused.TIMEOUT, self.options.timeout)
+        try:
+            slot.connection = self._driver.connect(deadline - started)
+        except Exception as error:
+            with self._gate.lock:
+                self._gate.counters.open_errors += 1
+            self._last_error = _without_frames(error)
+            raise
+        now = self._clock()
+        slot.entry = Entry(now, self._expiry(now))
+        with self._gate.lock:
+            self._books.add(slot.entry)
+        if self._native is not None:
+            self._native.join(slot)
+        self._last_error = None
+        self._gate.opened(slot, now - started)
+        if self._keeper is not None:
+            self._keeper.watch(self)
+
+    def _expiry(self, now: float) -> float:
+        lifetime = self.options.max_lifetime
+        if lifetime is None:
+            return float("inf")
+        return now + lifetime * (1.0 - JITTER * random.random())  # noqa: S311 (spread only)
+
+    def _fault(self, slot: Slot, entry: Entry, deadline: float) -> CloseCause | None:
+        """Why the connection in `slot`, idle until now, must not be lent."""
+        now = self._clock()
+        if now >= entry.expires_at:
+            return _age_cause(entry)
+        quiet = self._peek is None or self._peek(slot.connection)
+        if self.options.check is False:
+            return None if quiet else CloseCause.BROKEN
+        fresh = now - entry.idle_since <= self._check_after and not entry.suspect
+        if quiet and fresh:
+            return None
+        patience = min(self.options.check_timeout, deadline - now)
+        return None if self._ping(slot, entry, patience) else CloseCause.BROKEN
+
+    def _ping(self, slot: Slot, entry: Entry, timeout: float) -> bool:
+        try:
+            self._driver.ping(slot.connection, max(timeout, 0.0))
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info("pool %r: an idle connection is dead: %s", self._name, error)
+            alive = False
+        else:
+            entry.suspect = False
+            alive = True
+        with self._gate.lock:
+            self._gate.counters.checks += 1
+            self._gate.counters.check_failures += not alive
+        return alive
+
+    # -- taking back ----------------------------------------------------------
+
+    def take_back(self, slot: Slot) -> None:
+        """A lease has ended; its slot is for the next caller."""
+        if self._at_rest is not None and not self._at_rest(slot.connection):
+            try:
+                self._driver.tidy(slot.connection)
+            except Exception as error:  # noqa: BLE001 (each driver has its own)
+                logger.info("pool %r: beyond repair: %s", self._name, error)
+                self._discard(slot, CloseCause.BROKEN)
+                return
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        now = self._clock()
+        if now >= entry.expires_at or self._gate.tight:
+            self._discard(slot, self._surplus_cause(entry))
+            return
+        entry.uses.add(now - entry.acquired_at)
+        entry.idle_since = now
+        entry.owner = None
+        if self._traces:
+            entry.stack = None
+        if self._native is not None:
+            self._lay_down(slot)
+            return
+        self._free.append(slot)
+        if self._waiters:
+            self._gate.serve()
+
+    def _lay_down(self, slot: Slot) -> None:
+        if self._native is not None:
+            try:
+                self._native.give(slot)
+            except Exception:
+                logger.exception("pool %r: the native pool took none back", self._name)
+                self._discard(slot, CloseCause.BROKEN)
+                return
+        self._gate.lay_down(slot)
+
+    def throw_away(self, slot: Slot) -> None:
+        """A lease has ended, and its connection with it."""
+        self._discard(slot, CloseCause.BROKEN)
+
+    def _discard(self, slot: Slot, cause: CloseCause) -> None:
+        """Close the connection, then let the next caller in its place.
+
+        In this order, so that the server never sees more than `max_size`.
+        """
+        entry = slot.entry
+        if entry is not None and entry.owner is not None:
+            entry.uses.add(self._clock() - entry.acquired_at)
+        self._close(slot, cause)
+        self._gate.remove(slot)
+
+    def _close(self, slot: Slot, cause: CloseCause) -> None:
+        connection, entry = slot.connection, slot.entry
+        if connection is None:
+            return  # closed already, or never opened
+        try:
+            self._driver.close(connection)
+        except Exception as error:  # noqa: BLE001 (it is gone either way)
+            logger.debug("pool %r: while closing: %s", self._name, error)
+        if self._native is not None:
+            self._native.drop(connection)
+        with self._gate.lock:
+            counters = self._gate.counters
+            counters.closed[cause.value] += 1
+            slot.connection = slot.entry = None
+            if entry is not None:
+                self._books.discard(entry)
+                counters.acquired += entry.direct
+                counters.uses.absorb(entry.uses)
+
+    def _surplus_cause(self, entry: Entry) -> CloseCause:
+        if self._gate.closed:
+            return CloseCause.SHUTDOWN
+        if self._clock() >= entry.expires_at:
+            return _age_cause(entry)
+        return CloseCause.IDLE
+
+    # -- what got lost ----------------------------------------------------------
+
+    def _lose(self, connection: Any, entry: Entry | None, opening: bool) -> None:
+        """A slot was collected while it counted. Runs in finalisers: no locks."""
+        self._lost.append((connection, entry, opening))
+        if self._keeper is not None:
+            self._keeper.nudge()
+
+    def _reclaim(self) -> None:
+        """Take back what finalisers reported since the last time."""
+        while self._lost:
+            try:
+                connection, entry, opening = self._lost.popleft()
+            except IndexError:
+                return  # another thread was faster
+            slot = Slot()
+            slot.connection, slot.entry, slot.opening = connection, entry, opening
+            slot.on_lost = self._lose
+            if entry is None or entry.owner is None:
+                self._discard(slot, CloseCause.BROKEN)
+                continue
+            held = self._clock() - entry.acquired_at
+            with self._gate.lock:
+                self._gate.counters.reclaimed += 1
+            logger.warning(
+                "pool %r: a connection was never given back, and has been taken "
+                "back now. It was leased by %s",
+                self._name,
+                _holder(entry, held, _thread_names()),
+            )
+            self.take_back(slot)
+
+    # -- upkeep -----------------------------------------------------------------
+
+    def maintain(self) -> float | None:
+        """Close what is too old, open up to `min_size`. May block.
+
+        Returns the seconds until it should be called again, None for not before
+        somebody uses the pool. What is laid down after this call is not due any
+        sooner, so whoever sleeps that long misses nothing.
+        """
+        if self._gate.closed:
+            return None
+        self._reclaim()
+        self._sweep(self._outlived)
+        due: list[float | None] = [self._fill(), self.options.max_idle]
+        if self.options.max_lifetime is not None:
+            due.append(self.options.max_lifetime * (1.0 - JITTER))
+        now = self._clock()
+        with self._gate.lock:
+            surplus = self._gate.size > self._gate.min_size
+            for entry in self._books:
+                if entry.owner is not None:
+                    continue  # what is lent is looked at when it comes back
+                due.append(entry.expires_at - now)
+                if surplus and self.options.max_idle is not None:
+                    due.append(entry.idle_since + self.options.max_idle - now)
+        dates: list[float] = [seconds for seconds in due if seconds is not None]
+        return max(min(dates), 0.01) if dates else None
+
+    def _fill(self) -> float | None:
+        """Open connections up to `min_size`; the pause until the next attempt."""
+        while (slot := self._gate.grow()) is not None:
+            try:
+                slot = self._make_sound(slot, self._clock() + self.options.timeout)
+            except Exception as error:  # noqa: BLE001 (each driver has its own)
+                self._failures += 1
+                if self._failures == 1:
+                    logger.warning(
+                        "pool %r: cannot keep min_size=%s connections open: %s",
+                        self._name,
+                        self._gate.min_size,
+                        error,
+                    )
+                return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
+            self._failures = 0
+            self._put_aside(slot)
+        return None
+
+    def _sweep(self, judge: Callable[[Slot], CloseCause | None]) -> None:
+        """Take every idle connection out, close those judged, lay back the rest."""
+        taken: list[Slot] = []
+        while True:
+            try:
+                slot = self._free.pop()
+            except IndexError:
+                break
+            taken.append(slot)
+            self._take_native(slot)
+        # The longest idle first: so they lie in the order in which they were.
+        taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
+        while taken:
+            slot = taken.pop(0)
+            cause = judge(slot) if slot.entry is not None else CloseCause.BROKEN
+            if cause is None:
+                self._put_aside(slot)
+            else:
+                self._discard(slot, cause)
+
+    def _put_aside(self, slot: Slot) -> None:
+        """Lay down a connection that was out for upkeep only."""
+        entry: Entry = slot.entry  # type: ignore[assignment]  # looked at before
+        if self._gate.tight:
+            self._discard(slot, self._surplus_cause(entry))
+        else:
+            self._lay_down(slot)
+
+    def _killed_too(self, slot: Slot) -> CloseCause | None:
+        if self._peek is None:
+            slot.entry.suspect = True  # type: ignore[union-attr]  # _sweep() looked
+            return None
+        return None if self._peek(slot.connection) else CloseCause.BROKEN
+
+    def _outlived(self, slot: Slot) -> CloseCause | None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # _sweep() looked
+        now = self._clock()
+        if now >= entry.expires_at:
+            return _age_cause(entry)
+        max_idle, gate = self.options.max_idle, self._gate
+        if max_idle is None or now - entry.idle_since < max_idle:
+            return None
+        return CloseCause.IDLE if gate.size > gate.min_size else None
+
+    # -- control ------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """The pool's figures, all of one moment. Never waits for a database."""
+        gate, options = self._gate, self.options
+        with gate.lock:
+            counters = gate.counters
+            idle, waiting = len(gate.free), len(gate.waiters)
+            acquired, uses = counters.acquired, Durations()
+            uses.absorb(counters.uses)
+            for entry in self._books:
+                acquired += entry.direct
+                uses.absorb(entry.uses)
+            # Only who had to wait was timed; for the others it took no time.
+            at_once = acquired - sum(counters.waits.counts)
+            waits = counters.waits.snapshot(at_once)
+            opens = counters.opens.snapshot()
+            return PoolStats(
+                name=options.name,
+                alias=self.alias,
+                vendor=self._driver.vendor,
+                implementation="fallback" if self._native is None else "native",
+                pid=os.getpid(),
+                min_size=gate.min_size,
+                max_size=gate.max_size,
+                size=gate.size,
+                idle=idle,
+                in_use=gate.size - idle - gate.opening,
+                opening=gate.opening,
+                waiting=waiting,
+                acquired_total=acquired,
+                waited_total=counters.waited,
+                timeouts_total=counters.timeouts,
+                rejected_total=counters.rejected,
+                opened_total=counters.opened,
+                open_errors_total=counters.open_errors,
+                checks_total=counters.checks,
+                check_failures_total=counters.check_failures,
+                resets_total=counters.resets,
+                reclaimed_total=counters.reclaimed,
+                leaks_total=counters.leaks,
+                closed_total=dict(counters.closed),
+                wait_seconds_total=waits.sum,
+                use_seconds_total=uses.sum,
+                open_seconds_total=opens.sum,
+                wait_seconds=waits,
+                use_seconds=uses.snapshot(),
+                open_seconds=opens,
+            )
+
+    @property
+    def native(self) -> Any:
+        """The driver's own pool where the implementation is "native", else None."""
+        return None if self._native is None else self._native.native
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._gate.closed
+
+    def resize(
+        self, *, min_size: int | None = None, max_size: int | None = None
+    ) -> None:
+        """Change the bounds of a running pool.
+
+        A smaller `max_size` closes idle connections at once, and those in use
+        when they come back.
+
+        Raises:
+            OptionsError: The sizes are no whole numbers, or out of bounds.
+        """
+        gate = self._gate
+        low = gate.min_size if min_size is None else min_size
+        high = gate.max_size if max_size is None else max_size
+        try:
+            checked = PoolOptions(min_size=low, max_size=high)
+        except OptionsError as error:
+            raise OptionsError(f"pool {self._name!r}: {error}") from None
+        gate.resize(checked.min_size, checked.max_size)
+        if gate.tight:
+            self._sweep(lambda _slot: None)  # what is surplus is not laid back
+        if self._keeper is not None:
+            self._keeper.watch(self)
+            self._keeper.nudge()
+
+    def drain(self) -> None:
+        """Replace every connection: idle ones at once, others when they come back."""
+        with self._gate.lock:
+            for entry in self._books:
+                entry.expires_at = EVICTED
+        self._sweep(self._outlived)
+
+    def suspend(self) -> None:
+        """Lend no more until `resume()`. Callers wait, up to their deadlines."""
+        self._gate.suspend()
+
+    def resume(self) -> None:
+        """Lend again, first to those who waited."""
+        self._gate.resume()
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Lend no more, ever; close what is idle, and what comes back.
+
+        Args:
+            timeout: Seconds to wait for leases to end. Those still out then are
+                closed when they end.
+        """
+        self._gate.close()
+        self._sweep(lambda _slot: CloseCause.SHUTDOWN)
+        deadline = self._clock() + timeout
+        while self._gate.size and self._clock() < deadline:
+            time.sleep(0.005)
+            self._reclaim()
+        if self._native is not None:
+            self._native.close()
+
+    # -- errors ---------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return self.options.name
+
+    def _refusal(self, why: Refused, patience: float) -> PoolError:
+        """The error for a caller that got no connection."""
+        stats = self.stats()
+        if why is Refused.CLOSED:
+            return self._errors.closed(f"pool {self._name!r} is closed", stats)
+        figures = (
+            f"size {stats.size} of max_size {stats.max_size}, {stats.in_use} in use, "
+            f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
+        )
+        if why is Refused.BUSY:
+            limit = self._gate.max_waiting
+            reason = f"{stats.waiting} callers wait already, and max_waiting is {limit}"
+        elif self._gate.barred:
+            reason = f"no connection in {patience:g} s: the pool is suspended"
+        elif stats.size == stats.opening:
+            reason = f"no connection could be opened in {patience:g} s"
+        else:
+            reason = f"no connection came free in {patience:g} s"
+        message = f"pool {self._name!r}: {reason} ({figures}){self._holders()}"
+        if why is Refused.BUSY:
+            return self._errors.busy(message, stats)
+        error = self._errors.timeout(message, stats)
+        if stats.size - stats.opening < stats.max_size:
+            error.__cause__ = self._last_error  # why there are not more
+        return error
+
+    def _holders(self) -> str:
+        with self._gate.lock:
+            held = [entry for entry in self._books if entry.owner is not None]
+        if not held:
+            return ""
+        now, names = self._clock(), _thread_names()
+        held.sort(key=lambda entry: entry.acquired_at)
+        lines = (_holder(entry, now - entry.acquired_at, names) for entry in held)
+        return "\nin use by:\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _own(driver: Driver, name: str) -> Callable[[Any], bool] | None:
+    """A driver's method, or None where it only has the default one."""
+    if getattr(type(driver), name) is getattr(Driver, name):
+        return None
+    method: Callable[[Any], bool] = getattr(driver, name)
+    return method
+
+
+def _check_after(options: PoolOptions) -> float:
+    if options.check is True:
+        return -1.0  # no time is short enough: ping every time
+    return options.check_after if options.check == "auto" else float("inf")
+
+
+def _age_cause(entry: Entry) -> CloseCause:
+    evicted = entry.expires_at == EVICTED
+    return CloseCause.EVICTED if evicted else CloseCause.LIFETIME
+
+
+def _stack() -> traceback.StackSummary:
+    """The borrower's stack. Source lines are read when it is shown, if ever."""
+    frame = sys._getframe(2)  # noqa: SLF001 (documented, and the cheapest way)
+    return traceback.StackSummary.extract(
+        traceback.walk_stack(frame), lookup_lines=False
+    )
+
+
+def _thread_names() -> dict[int | None, str]:
+    return {thread.ident: thread.name for thread in threading.enumerate()}
+
+
+def _holder(entry: Entry, held: float, names: dict[int | None, str]) -> str:
+    who = names.get(entry.owner, "that has ended")
+    line = f"thread {who!r} ({entry.owner}) for {held:.1f} s"
+    if entry.stack is None:
+        return line
+    frames = traceback.StackSummary.from_list(list(reversed(entry.stack)))
+    shown = "".join(frames.format()).rstrip()
+    return f"{line}, leased at (most recent call last):\n{shown}"
+
+
+def _without_frames(error: Exception) -> BaseException:
+    """A copy to keep for later: the original's traceback holds on to locals."""
+    try:
+        kept = copy.copy(error)
+    except Exception:  # noqa: BLE001 (some drivers' errors cannot be copied)
+        kept = type(error).__new__(type(error))
+        kept.args = error.args
+    return kept.with_traceback(None)

@@ -1,0 +1,72 @@
+"""Connections, as a pool sees them: the right to one, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from traceback import StackSummary
+from typing import Any
+
+from djpool.core.stats import Durations
+
+# An `expires_at` in the past of every clock: drain() was called.
+EVICTED = float("-inf")
+
+
+class Entry:
+    """The pool's book entry for one connection.
+
+    Only who has the connection writes here, apart from `expires_at`, which
+    drain() may bring forward. Anybody may read: statistics, and error messages.
+    """
+
+    __slots__ = (
+        "acquired_at",
+        "direct",
+        "expires_at",
+        "idle_since",
+        "opened_at",
+        "owner",
+        "stack",
+        "suspect",
+        "uses",
+    )
+
+    def __init__(self, opened_at: float, expires_at: float) -> None:
+        self.opened_at = opened_at
+        self.expires_at = expires_at
+        self.idle_since = opened_at
+        self.suspect = False  # ping it before it is lent again
+        # Whose it is: a thread's ident, or None while nobody has leased it.
+        self.owner: int | None = None
+        self.acquired_at = opened_at
+        self.stack: StackSummary | None = None
+        # Counted here, without a lock, for as long as the connection lives.
+        self.direct = 0  # leases that nobody had to wait for
+        self.uses = Durations()
+
+
+class Slot:
+    """The right to one connection, of which a pool has `max_size`.
+
+    Whoever refers to the slot has the right: the gate's stack of free ones, a
+    lease, or a function that is moving it from the one to the other. When the
+    last reference goes and the slot still counts (an interruption between two
+    steps, a lease that nobody ended), its finaliser reports what it had. So no
+    step needs protection against interruption; but a slot and the gate's numbers
+    must change together, in stores with no call between them.
+    """
+
+    __slots__ = ("connection", "entry", "on_lost", "opening")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.entry: Entry | None = None
+        self.opening = False  # counts as being opened
+        # Set while the gate counts this slot.
+        self.on_lost: Callable[[Any, Entry | None, bool], None] | None = None
+
+    def __del__(self) -> None:
+        # Runs wherever the last reference went, perhaps inside a lock of ours:
+        # the callback may only put something on a queue.
+        if self.on_lost is not None:
+            self.on_lost(self.connection, self.entry, self.opening)

@@ -1,0 +1,42 @@
+"""How a pool gets a connection: as Django would make it, once for its life."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from djpool.wrapper import PooledWrapper
+
+
+class Opener:
+    """Opens connections with Django connections of its own, one for each.
+
+    So everything that a backend does once it is connected (time zone, session
+    settings, autocommit, `connection_created`) happens once for each physical
+    connection, and no Django connection that somebody uses is bound to it.
+    Thread-safe.
+    """
+
+    def __init__(
+        self,
+        wrapper_class: type[PooledWrapper],
+        described: dict[str, Any],
+        alias: str,
+    ) -> None:
+        self._wrapper_class = wrapper_class
+        self._described = described
+        self._alias = alias
+        # What the backend wrote on its Django connection while connecting, and
+        # every other one of this pool needs, too.
+        self.facts: dict[str, Any] = {}
+
+    def __call__(self, timeout: float) -> Any:
+        wrapper = self._wrapper_class(self._described, self._alias)
+        connection = wrapper.djpool_open(timeout)
+        attributes = vars(wrapper)
+        self.facts |= {
+            name: attributes[name]
+            for name in wrapper.djpool_carried
+            if name in attributes
+        }
+        return connection

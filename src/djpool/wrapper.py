@@ -1,0 +1,165 @@
+"""The mixin: leases where Django connects, gives back where it closes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import InterfaceError
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.utils.asyncio import async_unsafe
+
+from djpool import config
+from djpool.creation import pooled_creation
+from djpool.signals import lease_acquired, lease_released
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from djpool.core.adapter import Adapter
+    from djpool.core.lease import Lease
+
+    _Base = BaseDatabaseWrapper
+else:
+    _Base = object
+
+
+class PooledWrapper(_Base):
+    """Mixed into a backend's `DatabaseWrapper`, before it.
+
+    With `OPTIONS["pool"]` off, every method is the backend's own. With it on,
+    `connect()` leases a connection instead of opening one, and `_close()` gives
+    it back. What Django does to a new connection, and the signal that it sends,
+    happen once for each physical connection: see `djpool.opener`.
+    """
+
+    #: The driver under djpool.
+    djpool_adapter: ClassVar[Adapter]
+    #: Attributes that the backend sets on itself while connecting, and that are
+    #: as true for every other connection of the pool.
+    djpool_carried: ClassVar[tuple[str, ...]] = ()
+
+    #: Django's own pools look here, on PostgreSQL and Oracle: there is none.
+    pool = None
+
+    _djpool_lease: Lease | None = None
+    # The seconds that a connect under way may take; None when djpool has none.
+    _djpool_connect_timeout: float | None = None
+    # The session was changed in a way that the next lease must not see.
+    _djpool_spoilt = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if getattr(cls, "creation_class", None) is not None:
+            cls.creation_class = pooled_creation(cls.creation_class)
+
+    def djpool_poolable(self) -> bool:
+        """Whether this connection may come from a pool, whatever the settings say."""
+        return self.alias != NO_DB_ALIAS and self._djpool_connect_timeout is None
+
+    def djpool_open(self, timeout: float) -> Any:
+        """Open a physical connection, the backend's own way, and let go of it.
+
+        Args:
+            timeout: Seconds after which the driver should give up.
+        """
+        self._djpool_connect_timeout = timeout
+        try:
+            super().connect()
+            connection = self.connection
+            if connection is None:
+                raise InterfaceError(
+                    f"a receiver of connection_created closed {self.alias!r}"
+                )
+        except BaseException:
+            if (connection := self.connection) is not None:
+                self.connection = None
+                connection.close()
+            raise
+        self.connection = None
+        return connection
+
+    # -- in ----------------------------------------------------------------
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params = super().get_connection_params()
+        params.pop("pool", None)  # sqlite3 and MySQL would pass it to the driver
+        if self._djpool_connect_timeout is not None:
+            limit = self.djpool_adapter.limit
+            return dict(limit(params, self._djpool_connect_timeout))
+        return params
+
+    @async_unsafe
+    def connect(self) -> None:
+        pool = config.pool_of(self)
+        if pool is None:
+            super().connect()
+            return
+        self.check_settings()
+        lease = pool.acquire()
+        try:
+            self._djpool_begin(lease)
+            if lease_acquired.receivers:
+                lease_acquired.send(sender=type(self), connection=self)
+        except BaseException:
+            self.connection = self._djpool_lease = None
+            lease.release()
+            raise
+
+    def _djpool_begin(self, lease: Lease) -> None:
+        """Put this object into the state that `connect()` leaves it in."""
+        self._djpool_lease = lease
+        self._djpool_spoilt = False
+        self.connection = lease.connection
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+        self.in_atomic_block = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.needs_rollback = False
+        self.closed_in_transaction = False
+        self.errors_occurred = False
+        self.run_on_commit = []
+        # The pool checks, and limits a connection's life.
+        self.health_check_enabled = False
+        self.health_check_done = True
+        self.close_at = None
+        vars(self).update(lease.pool.facts)
+
+    # -- out ---------------------------------------------------------------
+
+    def _close(self) -> None:
+        lease = self._djpool_lease
+        if lease is None:
+            super()._close()  # type: ignore[misc]  # the stubs leave it out
+            return
+        if lease_released.receivers:
+            lease_released.send_robust(sender=type(self), connection=self)
+        # Also inside atomic(), where Django would leave it: from here on the
+        # connection is another's.
+        self.connection = self._djpool_lease = None
+        if self._djpool_spoilt:
+            lease.discard()
+            return
+        if self.errors_occurred:
+            lease.suspect()
+        lease.release()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        if self._djpool_lease is None:
+            super().close_if_unusable_or_obsolete()
+        else:
+            # A request begins or ends. Asking the server first whether it is
+            # still there, as Django does after an error, is left to the pool.
+            self.close()
+
+    def close_pool(self) -> None:
+        """Does nothing: the pool outlives whoever asks.
+
+        Celery calls this before and after each task, as a defence against forks
+        that djpool does not need. `djpool.close_all()` closes pools.
+        """
+
+    def ensure_timezone(self) -> bool:
+        changed = super().ensure_timezone()
+        if changed and self._djpool_lease is not None:
+            self._djpool_spoilt = True
+        return changed

@@ -1,0 +1,35 @@
+"""Fixtures for all tests: the servers, started when first asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class MakeProxy(Protocol):
+    """What the `proxy` fixture gives."""
+
+    def __call__(self, host: str, port: int) -> Proxy:
+        """Put a proxy in front of a server; it is closed after the test."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give the tests' PostgreSQL, running. Who stops it starts it again."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy() -> Iterator[MakeProxy]:
+    """Give `proxy(host, port)`, which puts a proxy in front of a server."""
+    with ExitStack() as proxies:
+        yield lambda host, port: proxies.enter_context(Proxy(host, port))

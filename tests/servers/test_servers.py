@@ -1,0 +1,318 @@
+"""The servers and the proxy do as they are told, or the other tests prove nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.servers import postgres as postgres_module
+from tests.servers.postgres import PostgresServer, find_bin_directory
+from tests.servers.process import HOST, ServerError, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import MakeProxy
+    from tests.servers.proxy import Proxy
+
+
+def test_wait_until_gives_up_by_name() -> None:
+    """A wait in vain ends in time and says what it waited for."""
+    with pytest.raises(ServerError, match="the moon"):
+        wait_until(lambda: False, "the moon", timeout=0.05)
+
+
+def test_a_free_port_is_never_one_for_outgoing_connections() -> None:
+    """A client of a stopped server cannot take its port, or talk to itself."""
+    port = free_port()
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert port < int(first)
+
+
+class TestPostgres:
+    """The database server. These tests restart it, so its sessions are theirs."""
+
+    def test_it_runs_without_privileges(self, postgres: PostgresServer) -> None:
+        """PostgreSQL refuses root; so it has another account then."""
+        assert postgres.running
+        assert postgres.account.uid != 0
+
+    def test_the_plain_role_is_plain(self, postgres: PostgresServer) -> None:
+        """It logs in by password, creates databases, and is no superuser."""
+        query = (
+            "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+        )
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            assert connection.execute(query).fetchone() == (False, True)
+            assert connection.pgconn.used_password
+
+    def test_the_superuser_is_one(self, postgres: PostgresServer) -> None:
+        """What only a superuser can do, a test can do."""
+        with postgres.admin() as admin:
+            assert admin.execute("SHOW is_superuser").fetchone() == ("on",)
+
+    def test_a_wrong_password_is_refused(self, postgres: PostgresServer) -> None:
+        """Passwords are really checked, as they would not be with "trust"."""
+        wrong = postgres.connection_parameters(password="wrong")
+        with pytest.raises(psycopg.OperationalError, match="password authentication"):
+            psycopg.connect(**wrong)
+
+    def test_it_listens_on_tcp_only(self, postgres: PostgresServer) -> None:
+        """No socket file is left in a directory that others use too."""
+        with postgres.admin() as admin:
+            row = admin.execute("SHOW unix_socket_directories").fetchone()
+        assert row == ("",)
+
+    def test_the_log_tells_what_was_asked_since_a_mark(
+        self, postgres: PostgresServer
+    ) -> None:
+        """A statement is in the log by the time its result is here."""
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            connection.execute("SELECT 'before'")
+            mark = postgres.mark()
+            connection.execute("SELECT 'after'")
+            logged = postgres.log_since(mark)
+        assert "SELECT 'after'" in logged
+        assert "SELECT 'before'" not in logged
+
+    def test_killed_sessions_are_gone(self, postgres: PostgresServer) -> None:
+        """The server has none of them left, and their clients find out."""
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            assert postgres.sessions() == 1
+            assert postgres.kill_sessions() == 1
+            assert postgres.sessions() == 0
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+
+    @pytest.mark.parametrize("mode", ["fast", "immediate"])
+    def test_a_restart_keeps_the_data_and_no_session(
+        self, postgres: PostgresServer, mode: postgres_module.StopMode
+    ) -> None:
+        """The same address works again; an open session does not."""
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+            connection.commit()
+            postgres.restart(mode)
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            connection.execute("DROP TABLE kept")
+
+    def test_a_stopped_server_refuses(self, postgres: PostgresServer) -> None:
+        """Nobody listens, and a start makes it as it was."""
+        postgres.stop()
+        try:
+            assert not postgres.running
+            with pytest.raises(psycopg.OperationalError, match="refused"):
+                psycopg.connect(**postgres.connection_parameters())
+        finally:
+            postgres.start()
+        psycopg.connect(**postgres.connection_parameters()).close()
+
+    def test_a_crashed_server_starts_again(self, postgres: PostgresServer) -> None:
+        """One that ended by itself leaves nothing in the way of the next."""
+        pid_file = postgres.directory / "data" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+        wait_until(lambda: not postgres.running, "the server to crash")
+        postgres.start()
+        psycopg.connect(**postgres.connection_parameters()).close()
+
+    def test_a_failed_start_says_why(self, postgres: PostgresServer) -> None:
+        """The error has the server's own words, and the next start is not hindered."""
+        configuration = postgres.directory / "data" / "postgresql.conf"
+        good = configuration.read_text()
+        postgres.stop()
+        try:
+            configuration.write_text(good + "max_connections = many\n")
+            with pytest.raises(ServerError, match='"max_connections": "many"'):
+                postgres.start()
+        finally:
+            configuration.write_text(good)
+            postgres.start()
+
+    def test_a_missing_server_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A machine without PostgreSQL fails the tests; it does not skip them."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(postgres_module, "DEBIAN", tmp_path)
+        find_bin_directory.cache_clear()
+        try:
+            with pytest.raises(ServerError, match="need a PostgreSQL server"):
+                PostgresServer()
+        finally:
+            find_bin_directory.cache_clear()
+
+
+def test_nothing_survives_a_killed_test_run() -> None:
+    """Not even SIGKILL leaves a server or its files behind."""
+    program = (
+        "from tests.servers.postgres import PostgresServer as Server; s = Server();"
+        "s.start(); print(s.port, s.directory, flush=True); input()"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        port, directory = run.stdout.readline().split()
+        assert accepts(int(port))
+        os.kill(run.pid, signal.SIGKILL)
+    wait_until(lambda: not accepts(int(port)), "the orphan to end")
+    wait_until(lambda: not Path(directory).exists(), "its files to go")
+
+
+class TestProxy:
+    """The proxy, with a server that echoes."""
+
+    def test_it_forwards_and_counts(self, echo: Proxy) -> None:
+        """What goes in comes out, both ways, and is counted once."""
+        with connect(echo) as client:
+            assert ask(client, b"four") == b"four"
+            assert echo.connections == 1
+        wait_until(lambda: echo.connections == 0, "the link to end with its client")
+        assert (echo.bytes_to_server, echo.bytes_to_client) == (4, 4)
+        assert echo.accepted_total == 1
+
+    def test_stopped_it_refuses_and_lets_the_open_go_on(self, echo: Proxy) -> None:
+        """A stop is for those who come; resume() listens on the same port."""
+        with connect(echo) as client:
+            ask(client)
+            echo.stop()
+            with pytest.raises(ConnectionRefusedError):
+                connect(echo)
+            assert ask(client)
+            echo.resume()
+            with connect(echo) as another:
+                assert ask(another)
+
+    def test_paused_it_holds_back(self, echo: Proxy) -> None:
+        """Nothing comes while it is paused; everything comes after."""
+        with connect(echo) as client:
+            ask(client)
+            echo.pause()
+            with connect(echo) as another:
+                for waiting in (client, another):
+                    waiting.sendall(b"held")
+                    assert is_silent(waiting)
+                echo.resume()
+                for waiting in (client, another):
+                    assert waiting.recv(10) == b"held"
+
+    def test_a_black_hole_never_answers(self, echo: Proxy) -> None:
+        """Whoever was in it hears nothing any more; who comes after it is served."""
+        with connect(echo) as client:
+            ask(client)
+            echo.black_hole()
+            with connect(echo) as another:
+                for lost in (client, another):
+                    lost.sendall(b"lost")
+                    assert is_silent(lost)
+                echo.resume()
+                for lost in (client, another):
+                    lost.sendall(b"lost")
+                    assert is_silent(lost)
+        with connect(echo) as client:
+            assert ask(client)
+        assert echo.bytes_to_server == echo.bytes_to_client == 4 + 4
+
+    @pytest.mark.parametrize("mode", ["resume", "pause", "black_hole"])
+    def test_a_cut_ends_what_is_open(self, echo: Proxy, mode: str) -> None:
+        """Whatever the mode, all are ended when cut() returns; new ones may come."""
+        with connect(echo) as client, connect(echo) as another:
+            ask(client)
+            ask(another)
+            getattr(echo, mode)()
+            assert echo.cut() == 2
+            assert echo.connections == 0
+            assert client.recv(10) == another.recv(10) == b""
+        echo.resume()
+        with connect(echo) as client:
+            assert ask(client)
+
+    def test_a_dead_server_is_passed_on(self, proxy: MakeProxy) -> None:
+        """Without a server behind it, a connection ends at once."""
+        with connect(proxy(HOST, free_port())) as client:
+            assert client.recv(10) == b""
+
+    def test_a_database_goes_through(
+        self, postgres: PostgresServer, proxy: MakeProxy
+    ) -> None:
+        """The protocol does not notice it, until it fails."""
+        way = proxy(postgres.host, postgres.port)
+        parameters = postgres.connection_parameters(port=way.port)
+        with psycopg.connect(**parameters) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            way.cut()
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        wait_until(lambda: postgres.sessions() == 0, "the server to notice")
+
+
+@pytest.fixture
+def echo(proxy: MakeProxy) -> Iterator[Proxy]:
+    """Give a proxy in front of a server that sends back what it gets."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=send_back, args=[connection]).start()
+
+    def send_back(connection: socket.socket) -> None:
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    with socket.create_server((HOST, free_port())) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        way = proxy(*listener.getsockname())
+        yield way
+        way.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+
+
+def connect(way: Proxy) -> socket.socket:
+    """Connect to a proxy; no wait on the socket lasts longer than five seconds."""
+    return socket.create_connection((way.host, way.port), timeout=5)
+
+
+def ask(client: socket.socket, question: bytes = b"hear") -> bytes:
+    """Send something and return what comes back."""
+    client.sendall(question)
+    return client.recv(100)
+
+
+def is_silent(client: socket.socket) -> bool:
+    """Whether nothing comes for a moment, not even the end."""
+    client.settimeout(0.15)
+    try:
+        client.recv(100)
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(5)
+    return False
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
