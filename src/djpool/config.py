@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from djpool import channel, errors
 from djpool.core.adapter import Adapter, Connector
+from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import OptionsError
 from djpool.core.keeper import Keeper
 from djpool.core.options import Offer, PoolOptions, Problem, is_on, parse
@@ -49,6 +50,25 @@ def read_options(
     """Check an alias's `OPTIONS["pool"]`, which is on."""
     offer = Offer(offer.implementations, offer.keys, NOT_YET)
     return parse(options["pool"], name=alias, offer=offer)
+
+
+def max_age_problem(alias: str, described: Mapping[str, Any]) -> str | None:
+    """What is wrong with an alias's CONN_MAX_AGE, where its pool is on."""
+    age = described["CONN_MAX_AGE"]
+    if age == 0:
+        return None
+    return f"DATABASES[{alias!r}]: CONN_MAX_AGE must be 0 with a pool, not {age!r}."
+
+
+def native_problem(
+    alias: str, described: Mapping[str, Any], adapter: Adapter, options: PoolOptions
+) -> str | None:
+    """What the driver's own pool has against these options."""
+    try:
+        _build(alias, described, adapter, options, lambda _timeout: None)
+    except errors.OptionsError as error:
+        return f"{error}."
+    return None
 
 
 def pool_of(wrapper: PooledWrapper) -> Pool | None:
@@ -93,26 +113,17 @@ def _make(
 ) -> Pool:
     adapter: Adapter = wrapper_class.djpool_adapter
     options, problems = read_options(alias, described["OPTIONS"], adapter.offer)
-    if described["CONN_MAX_AGE"] != 0:
-        raise errors.OptionsError(
-            f"DATABASES[{alias!r}]: CONN_MAX_AGE must be 0 with a pool, not "
-            f"{described['CONN_MAX_AGE']!r}; max_lifetime says how long it keeps "
-            "connections"
-        )
+    if problem := max_age_problem(alias, described):
+        raise errors.OptionsError(problem)
     if options is None:
         told = "; ".join(
-            problem.message + (f" ({problem.hint})" if problem.hint else "")
-            for problem in problems
+            each.message + (f" ({each.hint})" if each.hint else "") for each in problems
         )
         raise errors.OptionsError(f"{place_of(alias)}: {told}")
     if missing := adapter.missing(options):
         raise errors.OptionsError(f"{place_of(alias)}: {missing}")
     opener = Opener(wrapper_class, described, alias)
-    connector = Connector(opener, autocommit=described["AUTOCOMMIT"])
-    try:
-        driver, native = adapter.build(options, connector)
-    except OptionsError as error:
-        raise errors.OptionsError(f"{place_of(alias)}: {error}") from error
+    driver, native = _build(alias, described, adapter, options, opener)
     return Pool(
         options,
         driver,
@@ -122,6 +133,20 @@ def _make(
         keeper=keeper,
         facts=opener.facts,
     )
+
+
+def _build(
+    alias: str,
+    described: Mapping[str, Any],
+    adapter: Adapter,
+    options: PoolOptions,
+    connect: Callable[[float], Any],
+) -> tuple[Driver, NativePool | None]:
+    connector = Connector(connect, autocommit=described["AUTOCOMMIT"])
+    try:
+        return adapter.build(options, connector)
+    except OptionsError as error:
+        raise errors.OptionsError(f"{place_of(alias)}: {error}") from error
 
 
 def _copy(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
 from djpool import config
+from djpool.checks import pooled_validation
 from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
@@ -51,6 +52,7 @@ class PooledWrapper(_Base):
         super().__init_subclass__(**kwargs)
         if getattr(cls, "creation_class", None) is not None:
             cls.creation_class = pooled_creation(cls.creation_class)
+            cls.validation_class = pooled_validation(cls.validation_class)
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from djpool.core.errors import OptionsError
 from djpool.core.options import PoolOptions
-from djpool.core.slot import Slot
+from djpool.core.slot import Entry, Slot
 
 # Long enough never to come due; psycopg_pool has no word for "never", and
 # infinity overflows its scheduler. djpool's own limits apply.
@@ -97,24 +97,26 @@ class PsycopgNativePool:
         logging.getLogger("psycopg.pool").addFilter(_own_affairs)
 
     def join(self, slot: Slot) -> None:
-        slot.connection.djpool_entry = slot.entry
-        self._ready.append(slot.connection)
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it is new
+        entry.connection.djpool_entry = entry
+        self._ready.append(entry.connection)
         self.native.open()  # does nothing when it is open already
         # Perhaps another one that came free meanwhile. Then this one lies in
         # the pool, or goes to whoever was promised the other.
         self.take(slot)
 
     def take(self, slot: Slot) -> None:
-        slot.connection = slot.entry = None
+        slot.entry = None
         try:
             connection = self.native.getconn(PATIENCE)
         except PoolTimeout as error:
             raise LookupError("psycopg_pool closed it by itself") from error
-        slot.connection, slot.entry = connection, connection.djpool_entry
+        slot.entry = connection.djpool_entry
 
     def give(self, slot: Slot) -> None:
-        self.native.putconn(slot.connection)
-        slot.connection = slot.entry = None
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was lent
+        self.native.putconn(entry.connection)
+        slot.entry = None
 
     def drop(self, connection: Any) -> None:
         self.native.putconn(connection)  # which strikes off what it finds closed

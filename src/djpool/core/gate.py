@@ -18,7 +18,6 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from djpool.core.options import LONGEST
 from djpool.core.slot import Entry, Slot
@@ -56,7 +55,7 @@ class Gate:
         min_size: int,
         max_size: int,
         max_waiting: int | None,
-        on_lost: Callable[[Any, Entry | None, bool], None],
+        on_lost: Callable[[Entry | None, bool], None],
     ) -> None:
         self.lock = threading.Lock()
         self.min_size = min_size

@@ -22,11 +22,11 @@ class Lease:
 
     __slots__ = ("__weakref__", "_pool", "_slot", "_token", "connection")
 
-    def __init__(self, pool: Pool, slot: Slot) -> None:
+    def __init__(self, pool: Pool, slot: Slot, connection: Any) -> None:
         self._pool = pool
         self._slot: Slot | None = slot
         self._token = [True]  # list.pop() is atomic: the one step that decides
-        self.connection: Any = slot.connection
+        self.connection: Any = connection
 
     @property
     def pool(self) -> Pool:

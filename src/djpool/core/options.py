@@ -199,7 +199,7 @@ class PoolOptions:
     reset: str = _option("auto", Choice(("auto", "always", "never")))
     release: str = _option("request", Choice(("request", "transaction")))
     leak_threshold: float | None = _option(None, Seconds(positive=True, nullable=True))
-    credentials: Credentials = _option(None, Provider())
+    credentials: Credentials = _option(None, Provider())  # noqa: RUF009 (immutable)
     implementation: str = _option("native", Choice(("native", "fallback")))
     name: str = _option("default", Text())
     native: Mapping[str, Any] = field(

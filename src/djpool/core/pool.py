@@ -14,6 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import get_ident
+from types import FrameType
 from typing import Any, final
 
 from djpool.core.driver import Driver, NativePool
@@ -83,7 +84,7 @@ class Pool:
         )
         self._books: set[Entry] = set()  # guarded by the gate's lock
         # What finalisers found, until _reclaim() comes by.
-        self._lost: deque[tuple[Any, Entry | None, bool]] = deque()
+        self._lost: deque[tuple[Entry | None, bool]] = deque()
         self._last_error: BaseException | None = None  # of a connect, until one works
         self._failures = 0  # in a row, of connects up to min_size
         # Looked up once, for the hot path. A driver's word is None if it is
@@ -137,7 +138,7 @@ class Pool:
             now >= entry.expires_at
             or now - entry.idle_since > self._check_after
             or entry.suspect
-            or (self._peek is not None and not self._peek(slot.connection))
+            or (self._peek is not None and not self._peek(entry.connection))
         ):
             return self._acquire_slowly(slot, timeout)
         entry.direct += 1
@@ -145,7 +146,7 @@ class Pool:
         entry.owner = get_ident()
         if self._traces:
             entry.stack = _stack()
-        return Lease(self, slot)
+        return Lease(self, slot, entry.connection)
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
         """Lease a connection after queueing, or after a look at the one in `slot`."""
@@ -165,7 +166,7 @@ class Pool:
         with self._gate.lock:
             self._gate.counters.acquired += 1
             self._gate.counters.waits.add(now - started)
-        return Lease(self, slot)
+        return Lease(self, slot, entry.connection)
 
     def _queue(self, patience: float) -> Slot:
         if self._keeper is None:
@@ -186,7 +187,7 @@ class Pool:
             while not slot.opening:
                 # Without an entry, the native pool had none after all.
                 if slot.entry is not None:
-                    cause = self._fault(slot, slot.entry, deadline)
+                    cause = self._fault(slot.entry, deadline)
                     if cause is None:
                         return slot
                     if cause is CloseCause.BROKEN:
@@ -215,14 +216,14 @@ class Pool:
                 self._gate.counters.timeouts += 1
             raise self._refusal(Refused.TIMEOUT, self.options.timeout)
         try:
-            slot.connection = self._driver.connect(deadline - started)
+            connection = self._driver.connect(deadline - started)
         except Exception as error:
             with self._gate.lock:
                 self._gate.counters.open_errors += 1
             self._last_error = _without_frames(error)
             raise
         now = self._clock()
-        slot.entry = Entry(now, self._expiry(now))
+        slot.entry = Entry(connection, now, self._expiry(now))
         with self._gate.lock:
             self._books.add(slot.entry)
         if self._native is not None:
@@ -238,23 +239,23 @@ class Pool:
             return float("inf")
         return now + lifetime * (1.0 - JITTER * random.random())  # noqa: S311 (spread only)
 
-    def _fault(self, slot: Slot, entry: Entry, deadline: float) -> CloseCause | None:
-        """Why the connection in `slot`, idle until now, must not be lent."""
+    def _fault(self, entry: Entry, deadline: float) -> CloseCause | None:
+        """Why a connection that was idle until now must not be lent."""
         now = self._clock()
         if now >= entry.expires_at:
             return _age_cause(entry)
-        quiet = self._peek is None or self._peek(slot.connection)
+        quiet = self._peek is None or self._peek(entry.connection)
         if self.options.check is False:
             return None if quiet else CloseCause.BROKEN
         fresh = now - entry.idle_since <= self._check_after and not entry.suspect
         if quiet and fresh:
             return None
         patience = min(self.options.check_timeout, deadline - now)
-        return None if self._ping(slot, entry, patience) else CloseCause.BROKEN
+        return None if self._ping(entry, patience) else CloseCause.BROKEN
 
-    def _ping(self, slot: Slot, entry: Entry, timeout: float) -> bool:
+    def _ping(self, entry: Entry, timeout: float) -> bool:
         try:
-            self._driver.ping(slot.connection, max(timeout, 0.0))
+            self._driver.ping(entry.connection, max(timeout, 0.0))
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info("pool %r: an idle connection is dead: %s", self._name, error)
             alive = False
@@ -270,14 +271,14 @@ class Pool:
 
     def take_back(self, slot: Slot) -> None:
         """A lease has ended; its slot is for the next caller."""
-        if self._at_rest is not None and not self._at_rest(slot.connection):
-            try:
-                self._driver.tidy(slot.connection)
-            except Exception as error:  # noqa: BLE001 (each driver has its own)
-                logger.info("pool %r: beyond repair: %s", self._name, error)
-                self._discard(slot, CloseCause.BROKEN)
-                return
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        try:
+            if self._at_rest is not None and not self._at_rest(entry.connection):
+                self._driver.tidy(entry.connection)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info("pool %r: beyond repair: %s", self._name, error)
+            self._discard(slot, CloseCause.BROKEN)
+            return
         now = self._clock()
         if now >= entry.expires_at or self._gate.tight:
             self._discard(slot, self._surplus_cause(entry))
@@ -320,9 +321,10 @@ class Pool:
         self._gate.remove(slot)
 
     def _close(self, slot: Slot, cause: CloseCause) -> None:
-        connection, entry = slot.connection, slot.entry
-        if connection is None:
+        entry = slot.entry
+        if entry is None:
             return  # closed already, or never opened
+        connection = entry.connection
         try:
             self._driver.close(connection)
         except Exception as error:  # noqa: BLE001 (it is gone either way)
@@ -332,11 +334,10 @@ class Pool:
         with self._gate.lock:
             counters = self._gate.counters
             counters.closed[cause.value] += 1
-            slot.connection = slot.entry = None
-            if entry is not None:
-                self._books.discard(entry)
-                counters.acquired += entry.direct
-                counters.uses.absorb(entry.uses)
+            counters.acquired += entry.direct
+            counters.uses.absorb(entry.uses)
+            self._books.discard(entry)
+            entry.connection = slot.entry = None
 
     def _surplus_cause(self, entry: Entry) -> CloseCause:
         if self._gate.closed:
@@ -347,9 +348,9 @@ class Pool:
 
     # -- what got lost ----------------------------------------------------------
 
-    def _lose(self, connection: Any, entry: Entry | None, opening: bool) -> None:
+    def _lose(self, entry: Entry | None, opening: bool) -> None:
         """A slot was collected while it counted. Runs in finalisers: no locks."""
-        self._lost.append((connection, entry, opening))
+        self._lost.append((entry, opening))
         if self._keeper is not None:
             self._keeper.nudge()
 
@@ -357,11 +358,11 @@ class Pool:
         """Take back what finalisers reported since the last time."""
         while self._lost:
             try:
-                connection, entry, opening = self._lost.popleft()
+                entry, opening = self._lost.popleft()
             except IndexError:
                 return  # another thread was faster
             slot = Slot()
-            slot.connection, slot.entry, slot.opening = connection, entry, opening
+            slot.entry, slot.opening = entry, opening
             slot.on_lost = self._lose
             if entry is None or entry.owner is None:
                 self._discard(slot, CloseCause.BROKEN)
@@ -453,10 +454,11 @@ class Pool:
             self._lay_down(slot)
 
     def _killed_too(self, slot: Slot) -> CloseCause | None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # _sweep() looked
         if self._peek is None:
-            slot.entry.suspect = True  # type: ignore[union-attr]  # _sweep() looked
+            entry.suspect = True
             return None
-        return None if self._peek(slot.connection) else CloseCause.BROKEN
+        return None if self._peek(entry.connection) else CloseCause.BROKEN
 
     def _outlived(self, slot: Slot) -> CloseCause | None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # _sweep() looked
@@ -648,7 +650,9 @@ def _age_cause(entry: Entry) -> CloseCause:
 
 def _stack() -> traceback.StackSummary:
     """The borrower's stack. Source lines are read when it is shown, if ever."""
-    frame = sys._getframe(2)  # noqa: SLF001 (documented, and the cheapest way)
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 (the documented way)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back  # where it was borrowed, not how
     return traceback.StackSummary.extract(
         traceback.walk_stack(frame), lookup_lines=False
     )

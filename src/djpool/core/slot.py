@@ -13,14 +13,17 @@ EVICTED = float("-inf")
 
 
 class Entry:
-    """The pool's book entry for one connection.
+    """One open connection, as it stands in the pool's books.
 
-    Only who has the connection writes here, apart from `expires_at`, which
-    drain() may bring forward. Anybody may read: statistics, and error messages.
+    The books refer to it for as long as it is open, so the garbage collector
+    never finalises a driver's connection in the company of a lease that somebody
+    forgot. Only who has the connection writes here, apart from `expires_at`,
+    which drain() may bring forward. Anybody may read: statistics, error messages.
     """
 
     __slots__ = (
         "acquired_at",
+        "connection",
         "direct",
         "expires_at",
         "idle_since",
@@ -31,7 +34,8 @@ class Entry:
         "uses",
     )
 
-    def __init__(self, opened_at: float, expires_at: float) -> None:
+    def __init__(self, connection: Any, opened_at: float, expires_at: float) -> None:
+        self.connection = connection
         self.opened_at = opened_at
         self.expires_at = expires_at
         self.idle_since = opened_at
@@ -56,17 +60,16 @@ class Slot:
     must change together, in stores with no call between them.
     """
 
-    __slots__ = ("connection", "entry", "on_lost", "opening")
+    __slots__ = ("entry", "on_lost", "opening")
 
     def __init__(self) -> None:
-        self.connection: Any = None
         self.entry: Entry | None = None
         self.opening = False  # counts as being opened
         # Set while the gate counts this slot.
-        self.on_lost: Callable[[Any, Entry | None, bool], None] | None = None
+        self.on_lost: Callable[[Entry | None, bool], None] | None = None
 
     def __del__(self) -> None:
         # Runs wherever the last reference went, perhaps inside a lock of ours:
         # the callback may only put something on a queue.
         if self.on_lost is not None:
-            self.on_lost(self.connection, self.entry, self.opening)
+            self.on_lost(self.entry, self.opening)

@@ -1,0 +1,18 @@
+"""The app. Optional: it brings `manage.py poolstats`, and the checks early."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class DjpoolConfig(AppConfig):
+    """`INSTALLED_APPS = [..., "djpool"]`."""
+
+    name = "djpool"
+    verbose_name = "Connection pools"
+
+    def ready(self) -> None:
+        """Register the checks, though no backend of djpool's may be loaded yet."""
+        from djpool.checks import register_checks
+
+        register_checks()

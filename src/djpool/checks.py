@@ -1,0 +1,137 @@
+"""System checks of `OPTIONS["pool"]`: every mistake at once, each with its id.
+
+Django calls them in one of two ways. They are registered by the app where
+"djpool" is in INSTALLED_APPS, or by the first of djpool's backends that is
+loaded while Django sets itself up, as it is for the default alias as soon as
+there is a model. Where neither happened, `check --database` finds them through
+the backend's validation. So a project that changed nothing but ENGINE has them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from django.core.checks.registry import registry
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from djpool import config
+from djpool.core.options import Problem, ProblemKind, is_on
+
+if TYPE_CHECKING:
+    from django.db.backends.base.validation import BaseDatabaseValidation
+
+    from djpool.wrapper import PooledWrapper
+
+    _Base = BaseDatabaseValidation
+else:
+    _Base = object
+
+IDS = {
+    ProblemKind.UNKNOWN: "djpool.E001",
+    ProblemKind.TYPE: "djpool.E002",
+    ProblemKind.BOUNDS: "djpool.E003",
+    ProblemKind.UNAVAILABLE: "djpool.E004",
+    ProblemKind.REFUSED: "djpool.E005",
+}
+
+
+def check_pools(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check every alias whose ENGINE is one of djpool's."""
+    del app_configs, kwargs
+    messages: list[CheckMessage] = []
+    for alias in connections:
+        try:
+            wrapper = connections[alias]
+        except ImproperlyConfigured as error:
+            messages += _unloadable(alias, error)
+        else:
+            if hasattr(type(wrapper), "djpool_adapter"):
+                messages += check_alias(wrapper)  # type: ignore[arg-type]
+    return messages
+
+
+def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
+    """Check the pool settings of one alias; connects to nothing."""
+    alias, described = wrapper.alias, wrapper.settings_dict
+    if not is_on(described["OPTIONS"].get("pool")):
+        return []
+    adapter = wrapper.djpool_adapter
+    options, problems = config.read_options(alias, described["OPTIONS"], adapter.offer)
+    messages: list[CheckMessage] = [_message(alias, problem) for problem in problems]
+    if problem := config.max_age_problem(alias, described):
+        hint = "Remove CONN_MAX_AGE; max_lifetime says how long connections live."
+        messages.append(Error(problem, hint=hint, id="djpool.E006"))
+    if options is not None and not messages:
+        if missing := adapter.missing(options):
+            messages.append(
+                Error(f"{config.place_of(alias)}: {missing}.", id="djpool.E007")
+            )
+        elif problem := config.native_problem(alias, described, adapter, options):
+            messages.append(Error(problem, id="djpool.E008"))
+    if not wrapper.djpool_poolable():
+        messages.append(
+            CheckWarning(
+                f"DATABASES[{alias!r}] is not pooled: each connection to an "
+                "in-memory database is another database.",
+                hint="Turn the pool off, or use a file.",
+                id="djpool.W001",
+            )
+        )
+    return messages
+
+
+def _message(alias: str, problem: Problem) -> Error:
+    return Error(
+        f"{config.place_of(alias)}: {problem.message}.",
+        hint=problem.hint,
+        id=IDS[problem.kind],
+    )
+
+
+def _unloadable(alias: str, error: ImproperlyConfigured) -> list[CheckMessage]:
+    engine = settings.DATABASES[alias]["ENGINE"]
+    if not engine.startswith("djpool."):
+        return []  # Django, or that backend's author, has a word for it
+    cause = error.__cause__ or error
+    return [
+        Error(
+            f"DATABASES[{alias!r}]: ENGINE {engine!r} cannot be loaded: {cause}",
+            hint="Install its driver; djpool has an extra for each database.",
+            id="djpool.E007",
+        )
+    ]
+
+
+class PooledValidation(_Base):
+    """Mixed into a backend's `DatabaseValidation`, before it."""
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        messages = super().check(**kwargs)
+        registered: set[Any] = set(registry.registered_checks)
+        if check_pools not in registered:
+            messages = [*messages, *check_alias(self.connection)]  # type: ignore[arg-type]
+        return messages
+
+
+def pooled_validation(
+    base: type[BaseDatabaseValidation],
+) -> type[BaseDatabaseValidation]:
+    """`base` with the checks; itself if it has them already."""
+    if issubclass(base, PooledValidation):
+        return base
+    return type(base.__name__, (PooledValidation, base), {"__module__": __name__})
+
+
+def register_checks() -> None:
+    """Have Django run `check_pools()`, whatever it checks. Once is enough."""
+    register(check_pools)
+
+
+if not apps.ready:
+    # Later, a run of the checks may be under way, that would not see this one.
+    register_checks()

@@ -1,0 +1,106 @@
+"""Database aliases made for one test: any engine, any options, closed at the end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+import pytest
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from tests.servers.postgres import PostgresServer
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+ENGINES = ["sqlite3", "postgresql-native", "postgresql-fallback"]
+_numbers = itertools.count(1)
+
+MakeAlias = Callable[..., str]
+
+
+def postgres_database(postgres: PostgresServer) -> dict[str, Any]:
+    """`DATABASES` for the test server, but for ENGINE and the pool."""
+    return {
+        "NAME": postgres.database,
+        "USER": postgres.user,
+        "PASSWORD": postgres.password,
+        "HOST": postgres.host,
+        "PORT": str(postgres.port),
+    }
+
+
+@pytest.fixture
+def make_alias(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeAlias]:
+    """Makes an alias: `make_alias("postgresql", pool={…}, NAME=…)` gives its name."""
+    from django.db import connections  # noqa: PLC0415 (after django.setup())
+
+    import djpool  # noqa: PLC0415
+
+    made: list[str] = []
+
+    def make(engine: str, pool: Any = True, **changes: Any) -> str:
+        alias = f"a{next(_numbers)}"
+        described: dict[str, Any] = {"ENGINE": f"djpool.backends.{engine}"}
+        if engine in {"postgresql", "postgis"}:
+            described |= postgres_database(request.getfixturevalue("postgres"))
+        else:
+            described["NAME"] = str(tmp_path / "database.sqlite3")
+        described |= changes
+        described["OPTIONS"] = {"pool": pool, **changes.get("OPTIONS", {})}
+        every = {name: connections.settings[name] for name in connections}
+        every[alias] = described
+        connections.settings[alias] = connections.configure_settings(every)[alias]
+        made.append(alias)
+        return alias
+
+    yield make
+    for alias in made:
+        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]  # noqa: SLF001 (nothing public asks)
+            connections[alias].close()
+            del connections[alias]
+        del connections.settings[alias]
+    djpool.close_all()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine in every implementation."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def alias(engine: str, make_alias: MakeAlias) -> str:
+    """An alias with a pool of two, on every engine."""
+    return pooled(engine, make_alias, max_size=2, timeout=5)
+
+
+def pooled(engine: str, make_alias: MakeAlias, **options: Any) -> str:
+    """An alias with a pool: `engine` names the implementation, too."""
+    name, _, implementation = engine.partition("-")
+    if implementation:
+        options["implementation"] = implementation
+    return make_alias(name, pool=options)
+
+
+@pytest.fixture
+def new_wrapper(alias: str) -> Iterator[Callable[[], BaseDatabaseWrapper]]:
+    """Makes Django connections to the alias, a new one each time, as ASGI does."""
+    from django.db import connections  # noqa: PLC0415
+
+    made: list[BaseDatabaseWrapper] = []
+
+    def make() -> BaseDatabaseWrapper:
+        made.append(connections.create_connection(alias))
+        return made[-1]
+
+    yield make
+    for wrapper in made:
+        wrapper.close()
