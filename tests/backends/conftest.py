@@ -39,9 +39,9 @@ def postgres_database(postgres: PostgresServer) -> dict[str, Any]:
 @pytest.fixture
 def make_alias(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeAlias]:
     """Makes an alias: `make_alias("postgresql", pool={…}, NAME=…)` gives its name."""
-    from django.db import connections  # noqa: PLC0415 (after django.setup())
+    from django.db import connections
 
-    import djpool  # noqa: PLC0415
+    import djpool
 
     made: list[str] = []
 
@@ -62,7 +62,7 @@ def make_alias(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeA
 
     yield make
     for alias in made:
-        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]  # noqa: SLF001 (nothing public asks)
+        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
             connections[alias].close()
             del connections[alias]
         del connections.settings[alias]
@@ -93,7 +93,7 @@ def pooled(engine: str, make_alias: MakeAlias, **options: Any) -> str:
 @pytest.fixture
 def new_wrapper(alias: str) -> Iterator[Callable[[], BaseDatabaseWrapper]]:
     """Makes Django connections to the alias, a new one each time, as ASGI does."""
-    from django.db import connections  # noqa: PLC0415
+    from django.db import connections
 
     made: list[BaseDatabaseWrapper] = []
 

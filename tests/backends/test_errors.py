@@ -113,7 +113,7 @@ def test_a_server_that_accepts_and_says_nothing_costs_the_deadline(
     postgres: PostgresServer,
     proxy: Callable[[str, int], Proxy],
 ) -> None:
-    """libpq counts whole seconds, and not less than two."""
+    """Libpq counts whole seconds, and not less than two."""
     middle = proxy(postgres.host, postgres.port)
     middle.black_hole()
     alias = make_alias(

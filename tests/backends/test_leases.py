@@ -92,7 +92,7 @@ def test_a_lease_leaves_the_wrapper_as_a_connect_would(
     alias: str, engine: str, make_alias: MakeAlias, new_wrapper: NewWrapper
 ) -> None:
     """Attribute by attribute, whether the connection is new or was idle."""
-    stock = connections.create_connection(make_alias(engine.split("-")[0], pool=None))
+    stock = connections.create_connection(make_alias(engine.split("-", maxsplit=1)[0], pool=None))
     fresh, reused = new_wrapper(), new_wrapper()
     per_object = {
         "client", "connection", "creation", "features", "introspection", "ops",
@@ -397,7 +397,7 @@ def test_min_size_is_filled_and_max_idle_closes_without_anybody_asking(
 def test_with_the_pool_off_the_backend_is_the_stock_one(
     engine: str, make_alias: MakeAlias, off: Any
 ) -> None:
-    alias = make_alias(engine.split("-")[0], pool=off, CONN_MAX_AGE=600)
+    alias = make_alias(engine.split("-", maxsplit=1)[0], pool=off, CONN_MAX_AGE=600)
     wrapper = connections.create_connection(alias)
     one(wrapper)
     raw = wrapper.connection

@@ -326,7 +326,8 @@ def _translate(
         return {}
     if key in KINDS:
         return {key: value}
-    near = difflib.get_close_matches(str(key).lower(), [*KINDS, *offer.keys], n=1)
+    known = [*KINDS, *offer.keys]
+    near = difflib.get_close_matches(str(key).lower(), known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(KINDS)}."
     problems.append(
         Problem(ProblemKind.UNKNOWN, str(key), f"{key!r} is not an option", hint)

@@ -1,0 +1,216 @@
+"""System checks: one test for each id, and that they run in every project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django.db import OperationalError, connections
+
+import djpool
+from djpool.checks import check_pools
+from tests.backends.conftest import MakeAlias
+
+
+def messages(alias: str) -> list[CheckMessage]:
+    """What the checks say of one alias."""
+    place = f"DATABASES['{alias}']"
+    return [message for message in check_pools() if place in message.msg]
+
+
+def only(alias: str) -> CheckMessage:
+    """The one thing that they say."""
+    found = messages(alias)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("id_", "pool", "told", "hint"),
+    [
+        (
+            "E001",
+            {"maxsize": 3},
+            "'maxsize' is not an option",
+            "Did you mean 'max_size'?",
+        ),
+        (
+            "E002",
+            {"timeout": "x"},
+            "timeout must be a number of seconds, not 'x'",
+            None,
+        ),
+        ("E003", {"max_size": 0}, "max_size must be 1 or more, not 0", None),
+        (
+            "E004",
+            {"release": "transaction"},
+            "release: 'transaction' is not available yet",
+            "Leave the option out",
+        ),
+        (
+            "E005",
+            {"reconnect_timeout": 3},
+            "reconnect_timeout belongs to the driver's own pool",
+            'as long as "timeout" lets them',
+        ),
+        (
+            "E008",
+            {"native": {"max_size": 3}},
+            "native: max_size cannot be passed on to psycopg_pool",
+            None,
+        ),
+        (
+            "E008",
+            {"native": {"nonsense": 3}},
+            "native: psycopg_pool refuses it:",
+            None,
+        ),
+    ],
+)
+def test_options(
+    id_: str, pool: Any, told: str, hint: str | None, make_alias: MakeAlias
+) -> None:
+    alias = make_alias("postgresql", pool=pool)
+    message = only(alias)
+    assert message.id == f"djpool.{id_}"
+    assert message.is_serious()
+    assert f"DATABASES['{alias}']['OPTIONS']['pool']: {told}" in message.msg
+    if hint is not None:
+        assert hint in (message.hint or "")
+    # And who does not run the checks is told by the first connect.
+    with pytest.raises(djpool.OptionsError) as caught:
+        connections[alias].ensure_connection()
+    assert told in str(caught.value)
+    assert f"DATABASES['{alias}']" in str(caught.value)
+
+
+def test_e006_conn_max_age(make_alias: MakeAlias) -> None:
+    alias = make_alias("sqlite3", CONN_MAX_AGE=600)
+    message = only(alias)
+    assert message.id == "djpool.E006"
+    assert "CONN_MAX_AGE must be 0 with a pool, not 600" in message.msg
+    with pytest.raises(djpool.OptionsError, match="CONN_MAX_AGE must be 0"):
+        connections[alias].ensure_connection()
+
+
+def test_w001_an_in_memory_database_is_not_pooled(make_alias: MakeAlias) -> None:
+    alias = make_alias("sqlite3", NAME=":memory:")
+    message = only(alias)
+    assert message.id == "djpool.W001"
+    assert not message.is_serious()
+    connections[alias].ensure_connection()
+    assert alias not in djpool.stats()
+    connections[alias].connection.close()  # Django never does
+
+
+def test_every_mistake_is_told_at_once(make_alias: MakeAlias) -> None:
+    alias = make_alias("sqlite3", pool={"maxsize": 3, "timeout": -1}, CONN_MAX_AGE=5)
+    assert {message.id for message in messages(alias)} == {
+        "djpool.E001",
+        "djpool.E003",
+        "djpool.E006",
+    }
+
+
+@pytest.mark.parametrize("pool", [True, {"max_size": 3}, None, False])
+def test_what_is_right_is_passed_over(pool: Any, make_alias: MakeAlias) -> None:
+    assert not messages(make_alias("postgresql", pool=pool))
+
+
+def test_checks_connect_to_nothing(make_alias: MakeAlias) -> None:
+    alias = make_alias("postgresql", pool={"min_size": 3}, PORT="1")
+    assert not messages(alias)
+    with pytest.raises(OperationalError):
+        connections[alias].ensure_connection()
+
+
+PROJECT = """
+    SECRET_KEY = "tests"
+    USE_TZ = True
+    INSTALLED_APPS = {apps}
+    DATABASES = {{
+        "default": {{
+            "ENGINE": "djpool.backends.{engine}",
+            "NAME": "shop.sqlite3",
+            "OPTIONS": {{"pool": {pool}}},
+        }}
+    }}
+"""
+
+
+# A project with models that name no table of their own, as almost all have.
+AUTH = ["django.contrib.auth", "django.contrib.contenttypes"]
+
+
+def check(
+    folder: Path,
+    *arguments: str,
+    apps: list[str],
+    engine: str,
+    pool: Any,
+    without: tuple[str, ...] = (),
+) -> str:
+    """What `manage.py check` of a small project says, in a process of its own."""
+    text = textwrap.dedent(PROJECT).format(apps=apps, engine=engine, pool=pool)
+    (folder / "shop_settings.py").write_text(text)
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({without!r})
+from django.core.management import execute_from_command_line
+execute_from_command_line()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, "check", *arguments],
+        env=os.environ
+        | {
+            "DJANGO_SETTINGS_MODULE": "shop_settings",
+            "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    return run.stderr
+
+
+@pytest.mark.parametrize(
+    ("apps", "arguments"),
+    [
+        (["djpool"], ()),
+        (["djpool"], ("--database", "default")),
+        (AUTH, ()),
+        (AUTH, ("--database", "default")),
+        ([], ("--database", "default")),
+    ],
+)
+def test_they_run_once_in_every_project(
+    apps: list[str], arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Also where "djpool" is not in INSTALLED_APPS, and never twice."""
+    told = check(tmp_path, *arguments, apps=apps, engine="sqlite3", pool={"maxsize": 3})
+    assert told.count("(djpool.E001)") == 1, told
+    assert "Did you mean 'max_size'?" in told
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [
+        (("psycopg", "psycopg2"), "Error loading psycopg2 or psycopg module"),
+        (("psycopg_pool",), "needs psycopg_pool, which is not installed"),
+    ],
+)
+def test_e007_a_missing_driver(
+    without: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    text = check(
+        tmp_path, apps=["djpool"], engine="postgresql", pool=True, without=without
+    )
+    assert "(djpool.E007)" in text
+    assert told in text
