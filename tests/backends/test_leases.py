@@ -29,6 +29,11 @@ from tests.servers.process import wait_until
 NewWrapper = Callable[[], BaseDatabaseWrapper]
 
 
+def django_name(engine: str) -> str:
+    """The engine, whatever the implementation."""
+    return engine.split("-", maxsplit=1)[0]
+
+
 def one(wrapper: BaseDatabaseWrapper, sql: str = "SELECT 1") -> Any:
     """The first column of the first row."""
     with wrapper.cursor() as cursor:
@@ -92,12 +97,13 @@ def test_a_lease_leaves_the_wrapper_as_a_connect_would(
     alias: str, engine: str, make_alias: MakeAlias, new_wrapper: NewWrapper
 ) -> None:
     """Attribute by attribute, whether the connection is new or was idle."""
-    stock = connections.create_connection(make_alias(engine.split("-", maxsplit=1)[0], pool=None))
+    stock = connections.create_connection(make_alias(django_name(engine), pool=None))
     fresh, reused = new_wrapper(), new_wrapper()
     per_object = {
         "client", "connection", "creation", "features", "introspection", "ops",
         "validation", "alias", "settings_dict", "_thread_sharing_lock", "close_at",
-        "_djpool_lease", "wrap_database_errors", "_djpool_spoilt", "queries_log", "health_check_enabled",
+        "wrap_database_errors", "queries_log", "health_check_enabled",
+        "_djpool_lease", "_djpool_spoilt",
         # Set while parameters are put together, and used nowhere else.
         "init_commands",
     }  # fmt: skip
@@ -397,7 +403,7 @@ def test_min_size_is_filled_and_max_idle_closes_without_anybody_asking(
 def test_with_the_pool_off_the_backend_is_the_stock_one(
     engine: str, make_alias: MakeAlias, off: Any
 ) -> None:
-    alias = make_alias(engine.split("-", maxsplit=1)[0], pool=off, CONN_MAX_AGE=600)
+    alias = make_alias(django_name(engine), pool=off, CONN_MAX_AGE=600)
     wrapper = connections.create_connection(alias)
     one(wrapper)
     raw = wrapper.connection

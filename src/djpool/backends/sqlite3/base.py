@@ -17,8 +17,12 @@ class SQLitePooling(PooledWrapper):
     is_in_memory_db: Callable[[], bool]  # the backend's
 
     def djpool_poolable(self) -> bool:
-        # Each connection to an in-memory database is another database.
-        return super().djpool_poolable() and not self.is_in_memory_db()
+        # Each connection to an in-memory database is another database, or the
+        # last one that keeps it alive. Django knows some of their names.
+        in_memory = self.is_in_memory_db() or ":memory:" in str(
+            self.settings_dict["NAME"]
+        )
+        return super().djpool_poolable() and not in_memory
 
 
 class DatabaseWrapper(SQLitePooling, base.DatabaseWrapper):
