@@ -40,7 +40,7 @@ class Layer:
 
 LAYERS = {
     "core": Layer({"core"}, set()),
-    "adapters": Layer({"core"}, set().union(*DRIVERS)),
+    "adapters": Layer({"core", "adapters"}, set().union(*DRIVERS)),
     "backends": Layer(
         {"backends", "wrapper", "cursors", "creation", "adapters", "core"},
         {"django"}.union(*DRIVERS),

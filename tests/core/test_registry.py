@@ -136,3 +136,16 @@ def test_the_keeper_survives_a_driver_s_surprise(
     wait_until(lambda: other.stats().size == 0, "the other pool to be looked after")
     wait_until(lambda: "upkeep failed" in caplog.text, "the surprise to be logged")
     other.close()
+
+
+def test_a_lease_forgotten_after_its_pool_was_closed_is_closed_too() -> None:
+    server = Server()
+    pool = Pool(PoolOptions(), FakeDriver(server), keeper=Keeper())
+    lease = pool.acquire()
+    pool.close()
+    del pool
+    gc.collect()
+    assert server.connections
+    del lease
+    gc.collect()
+    wait_until(lambda: not server.connections, "the connection to be closed")

@@ -387,9 +387,9 @@ class Pool:
         somebody uses the pool. What is laid down after this call is not due any
         sooner, so whoever sleeps that long misses nothing.
         """
+        self._reclaim()
         if self._gate.closed:
             return None
-        self._reclaim()
         self._sweep(self._outlived)
         due: list[float | None] = [self._fill(), self.options.max_idle]
         if self.options.max_lifetime is not None:
@@ -530,6 +530,11 @@ class Pool:
         """Whether `close()` was called."""
         return self._gate.closed
 
+    @property
+    def empty(self) -> bool:
+        """Whether it has no connection at all, idle, in use or being opened."""
+        return not self._gate.size
+
     def resize(
         self, *, min_size: int | None = None, max_size: int | None = None
     ) -> None:
@@ -585,6 +590,8 @@ class Pool:
             self._reclaim()
         if self._native is not None:
             self._native.close()
+        if self._keeper is not None:
+            self._keeper.nudge()
 
     # -- errors ---------------------------------------------------------------------
 
