@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +14,15 @@ from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stats_folder() -> Iterator[None]:
+    """Let what runs here, and what it starts, publish where nobody else looks."""
+    with tempfile.TemporaryDirectory(prefix="djpool-tests-") as folder:
+        os.environ["DJPOOL_STATS_DIR"] = folder
+        yield
+        del os.environ["DJPOOL_STATS_DIR"]
 
 
 class MakeProxy(Protocol):

@@ -1,6 +1,6 @@
 """Settings for tests that need Django. Their databases are made by fixtures."""
 
-SECRET_KEY = "tests"  # noqa: S105 (of nothing)
+SECRET_KEY = "tests"
 USE_TZ = True
 INSTALLED_APPS = ["django.contrib.contenttypes", "djpool"]
 DATABASES = {

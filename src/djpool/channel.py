@@ -14,6 +14,7 @@ from django.conf import settings
 
 from djpool.monitor.place import SETTING, Place, PlaceError, find_place
 from djpool.monitor.publish import Publisher, Snapshot
+from djpool.monitor.read import Readings, read_all
 
 logger = logging.getLogger("djpool.monitor")
 
@@ -49,6 +50,17 @@ def project() -> str:
     file = _file(module or "__main__")
     name = f"{module}\0{Path(file).resolve() if file else ''}"
     return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def readings(pid: int | None = None) -> Readings:
+    """Ask this project's running processes, or one of them, for their figures.
+
+    Takes until the slowest has answered, some seconds at most. Thread-safe.
+
+    Raises:
+        djpool.monitor.place.PlaceError: See `place()`.
+    """
+    return read_all(place(), project(), pid)
 
 
 def publish(snapshot: Snapshot) -> None:

@@ -18,9 +18,7 @@ SCRIPT = """
     import sys, threading, time
     import django
     from django.conf import settings
-    settings.configure(
-        SECRET_KEY="x", USE_TZ=True, INSTALLED_APPS=[], DATABASES={{"default": {database!r}}}
-    )
+    settings.configure(USE_TZ=True, DATABASES={{"default": {database!r}}})
     django.setup()
     from django.db import connection
     with connection.cursor() as cursor:

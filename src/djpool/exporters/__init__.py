@@ -1,0 +1,1 @@
+"""The figures of pools in the words of other people's monitoring."""

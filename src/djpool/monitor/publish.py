@@ -1,0 +1,301 @@
+"""Showing this process's figures to whoever asks for them on its socket."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import secrets
+import socket
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from djpool.core.stats import PoolStats
+from djpool.monitor import process, protocol
+from djpool.monitor.place import Place, PlaceError, address, make_folder, socket_name
+from djpool.monitor.protocol import VERSION, ProtocolError
+from djpool.monitor.serve import Server
+
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("djpool.monitor")
+
+Snapshot = Callable[[], Mapping[str, PoolStats]]
+# Takes a request and returns what belongs into its answer. It runs in the thread
+# that answers everyone, so it does not wait for anything.
+Verb = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+# Seconds that the thread is given to end at a stop, at a fork and at an exit. It takes
+# as long only if a snapshot does; then it goes on, and ends after that.
+_STOP_SECONDS = 1.0
+_FORK_SECONDS = 0.1
+_EXIT_SECONDS = 0.05
+
+_QUEUE = 128
+_PROJECT = re.compile("[0-9a-z]{1,32}")
+_SHOWN = 80
+
+
+class Publisher:
+    """Answers for this process on a socket of its own. Thread-safe.
+
+    Args:
+        place: Where the socket goes.
+        project: Which project the pools are of: 1 to 32 small letters and digits.
+        snapshot: Gives the figures of every pool, by alias. Called in another thread
+            when somebody asks, so it must not wait for a database.
+        verbs: What can be asked for besides "stats".
+
+    Raises:
+        ValueError: `project` will not do.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        project: str,
+        snapshot: Snapshot,
+        verbs: Mapping[str, Verb] | None = None,
+    ) -> None:
+        if not _PROJECT.fullmatch(project):
+            raise ValueError(f"project must be 1 to 32 of a-z and 0-9, not {project!r}")
+        self._place = place
+        self._project = project
+        self._snapshot = snapshot
+        self._verbs: dict[str, Verb] = {"stats": self._stats, **(verbs or {})}
+        self._complaints: set[type[Exception]] = set()
+        self._reset()
+
+    def _reset(self) -> None:
+        # Serialises start() and stop(); nobody else waits for it.
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._tried = False
+        self._published: _Published | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where this process's socket is; None while it has none."""
+        published = self._published
+        return published.path if published else None
+
+    def start(self) -> None:
+        """Begin to answer, unless that was begun before. Raises nothing.
+
+        Where it is not possible, one warning says why, and it is not tried again
+        before `stop()` or a fork.
+        """
+        if self._pid != os.getpid():
+            self.after_fork_in_child()  # a fork that Python was not told of
+        if self._tried:
+            return
+        problem: Exception | None = None
+        with self._lock:
+            if self._tried:
+                return
+            self._tried = True
+            try:
+                if hasattr(socket, "AF_UNIX"):
+                    self._published = _Published(
+                        self._place.folder, self._project, self._answer
+                    )
+                    atexit.register(self._at_exit)
+            # RuntimeError: no thread can be started, or none that may be a daemon.
+            except (PlaceError, OSError, RuntimeError) as error:
+                problem = error
+        if problem:
+            logger.warning(
+                "Other processes cannot see this one's pools (poolstats): %s", problem
+            )
+        elif not self._published:
+            logger.info("This platform has no Unix sockets; poolstats cannot be used")
+
+    def stop(self) -> None:
+        """End answering and remove the socket. `start()` may be called again."""
+        self._end(_STOP_SECONDS)
+        atexit.unregister(self._at_exit)
+
+    def before_fork(self) -> None:
+        """End the thread for a moment: forking is safer without it.
+
+        Python warns of forks beside other threads, and where threads are greenlets
+        the child would have this one, too. Who asks meanwhile is answered later.
+        """
+        published = self._published
+        if published and self._pid == os.getpid():
+            published.server.pause(_FORK_SECONDS)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on where `before_fork()` interrupted."""
+        published = self._published
+        if published and self._pid == os.getpid():
+            try:
+                published.server.start()
+            except RuntimeError:  # no threads any more: the process is about to end
+                self._end(0)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what is the parent's, without touching it.
+
+        To be called in a forked child. `start()` then makes the child's own socket.
+        """
+        inherited = self._published
+        self._reset()
+        if inherited:
+            inherited.close()
+
+    def _end(self, patience: float) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                return
+            published, self._published = self._published, None
+            self._tried = False
+        if published:
+            published.remove()
+            published.stop(patience)
+
+    def _at_exit(self) -> None:
+        # A child that forgot to say that it is one must not remove our socket.
+        if self._pid == os.getpid():
+            self._end(_EXIT_SECONDS)
+
+    def _answer(self, line: bytes) -> bytes:
+        try:
+            answer = {"ok": True, **self._carry_out(protocol.decode(line))}
+            return protocol.encode({"version": VERSION, **answer})
+        except ProtocolError as error:
+            reason = str(error)
+        except Exception as error:  # whatever a pool or a verb raises
+            reason = f"{type(error).__name__}: {error}"
+            if type(error) not in self._complaints:
+                self._complaints.add(type(error))
+                logger.warning("A reader got no figures (said once)", exc_info=error)
+        return protocol.encode({"version": VERSION, "ok": False, "error": reason})
+
+    def _carry_out(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        version, verb = request.get("version"), request.get("verb")
+        if version != VERSION:
+            raise ProtocolError(f"version {_show(version)}; spoken here: {VERSION}")
+        if not isinstance(verb, str) or verb not in self._verbs:
+            known = ", ".join(sorted(self._verbs))
+            raise ProtocolError(f"unknown verb {_show(verb)}; known here: {known}")
+        return self._verbs[verb](request)
+
+    def _stats(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
+        pid = os.getpid()
+        return {
+            "pid": pid,
+            "born": process.born(pid),
+            "command": process.command_line(),
+            "pools": {
+                alias: stats.as_dict() for alias, stats in self._snapshot().items()
+            },
+        }
+
+
+class _Published:
+    """A socket in the folder, and the thread that answers on it."""
+
+    def __init__(
+        self, folder: Path, project: str, answer: Callable[[bytes], bytes]
+    ) -> None:
+        self._folder = make_folder(folder)
+        try:
+            if fcntl is not None:
+                # systemd-tmpfiles leaves alone what is locked like this; else it
+                # removes sockets of ten days.
+                with suppress(OSError):
+                    fcntl.flock(self._folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            listener, self._name = _listen(folder, self._folder, project)
+        except BaseException:
+            os.close(self._folder)
+            raise
+        self.path = folder / self._name
+        self.server = Server(listener, answer)
+        try:
+            self.server.start()
+        except BaseException:
+            self.remove()
+            self.close()
+            raise
+
+    def remove(self) -> None:
+        """Take the socket out of the folder, so that nobody else asks."""
+        with suppress(OSError):
+            os.unlink(self._name, dir_fd=self._folder)
+
+    def stop(self, patience: float) -> None:
+        """End the thread, which closes its sockets; wait for it some seconds."""
+        self.server.stop(patience)
+        os.close(self._folder)
+
+    def close(self) -> None:
+        """Close everything where the thread does not run, as in a forked child."""
+        self.server.close()
+        os.close(self._folder)
+
+
+def _listen(folder: Path, descriptor: int, project: str) -> tuple[socket.socket, str]:
+    """Return a listening socket and its name in the folder.
+
+    It listens before it has that name, so who finds nobody listening on a socket
+    may take it for a dead process's, and remove it.
+
+    Raises:
+        PlaceError: It could not be made in this folder.
+    """
+    mark = secrets.token_hex(4)
+    hidden = f".{project}-{os.getpid()}-{mark}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(address(folder, descriptor, hidden))
+        # Whatever the umask says. Nobody else can enter the folder meanwhile.
+        os.chmod(hidden, stat.S_IRUSR | stat.S_IWUSR, dir_fd=descriptor)
+        listener.listen(_QUEUE)
+        for name in (
+            socket_name(project, os.getpid()),
+            # Ours is taken: by another interpreter in this process, or a process that
+            # has our number in another container.
+            socket_name(project, os.getpid(), mark),
+        ):
+            if _is_free(address(folder, descriptor, name)):
+                os.rename(hidden, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+                break
+    except BaseException as error:
+        listener.close()
+        with suppress(OSError):
+            os.unlink(hidden, dir_fd=descriptor)
+        if isinstance(error, OSError):
+            raise PlaceError(
+                f"{folder} cannot be written to: {error.strerror or error}"
+            ) from error
+        raise
+    return listener, name
+
+
+def _is_free(path: str) -> bool:
+    """Whether nobody listens there: nothing is there, or what a dead process left."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            return True
+        except ConnectionRefusedError:
+            return Path(path).is_socket()  # another file refuses, too
+        except OSError:
+            return False
+    return False
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,0 +1,1 @@
+"""Tests of how processes show their figures, and how those are read."""
