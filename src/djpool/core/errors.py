@@ -6,6 +6,7 @@ Django code sees, and hands them to the pools it makes as `ErrorKinds`.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -53,3 +54,13 @@ class ErrorKinds(NamedTuple):
 
 
 CORE_ERRORS = ErrorKinds()
+
+
+def without_frames(error: Exception) -> BaseException:
+    """A copy to keep for later: the original's traceback holds on to locals."""
+    try:
+        kept = copy.copy(error)
+    except Exception:  # noqa: BLE001 (some drivers' errors cannot be copied)
+        kept = type(error).__new__(type(error))
+        kept.args = error.args
+    return kept.with_traceback(None)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import random
-import sys
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import get_ident
-from types import FrameType
 from typing import Any, final
 
 from djpool.core.driver import Driver, NativePool
-from djpool.core.errors import CORE_ERRORS, ErrorKinds, OptionsError, PoolError
+from djpool.core.errors import (
+    CORE_ERRORS,
+    ErrorKinds,
+    OptionsError,
+    PoolError,
+    without_frames,
+)
 from djpool.core.gate import Gate, Refused
+from djpool.core.holders import borrower_stack, describe_holder, describe_holders
 from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
@@ -145,7 +147,7 @@ class Pool:
         entry.acquired_at = now
         entry.owner = get_ident()
         if self._traces:
-            entry.stack = _stack()
+            entry.stack = borrower_stack(__file__)
         return Lease(self, slot, entry.connection)
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
@@ -162,7 +164,7 @@ class Pool:
         entry.acquired_at = now
         entry.owner = get_ident()
         if self._traces:
-            entry.stack = _stack()
+            entry.stack = borrower_stack(__file__)
         with self._gate.lock:
             self._gate.counters.acquired += 1
             self._gate.counters.waits.add(now - started)
@@ -220,7 +222,7 @@ class Pool:
         except Exception as error:
             with self._gate.lock:
                 self._gate.counters.open_errors += 1
-            self._last_error = _without_frames(error)
+            self._last_error = without_frames(error)
             raise
         now = self._clock()
         slot.entry = Entry(connection, now, self._expiry(now))
@@ -374,7 +376,7 @@ class Pool:
                 "pool %r: a connection was never given back, and has been taken "
                 "back now. It was leased by %s",
                 self._name,
-                _holder(entry, held, _thread_names()),
+                describe_holder(entry, held),
             )
             self.take_back(slot)
 
@@ -628,12 +630,7 @@ class Pool:
     def _holders(self) -> str:
         with self._gate.lock:
             held = [entry for entry in self._books if entry.owner is not None]
-        if not held:
-            return ""
-        now, names = self._clock(), _thread_names()
-        held.sort(key=lambda entry: entry.acquired_at)
-        lines = (_holder(entry, now - entry.acquired_at, names) for entry in held)
-        return "\nin use by:\n" + "\n".join(f"- {line}" for line in lines)
+        return describe_holders(held, self._clock())
 
 
 def _own(driver: Driver, name: str) -> Callable[[Any], bool] | None:
@@ -653,37 +650,3 @@ def _check_after(options: PoolOptions) -> float:
 def _age_cause(entry: Entry) -> CloseCause:
     evicted = entry.expires_at == EVICTED
     return CloseCause.EVICTED if evicted else CloseCause.LIFETIME
-
-
-def _stack() -> traceback.StackSummary:
-    """The borrower's stack. Source lines are read when it is shown, if ever."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 (the documented way)
-    while frame is not None and frame.f_code.co_filename == __file__:
-        frame = frame.f_back  # where it was borrowed, not how
-    return traceback.StackSummary.extract(
-        traceback.walk_stack(frame), lookup_lines=False
-    )
-
-
-def _thread_names() -> dict[int | None, str]:
-    return {thread.ident: thread.name for thread in threading.enumerate()}
-
-
-def _holder(entry: Entry, held: float, names: dict[int | None, str]) -> str:
-    who = names.get(entry.owner, "that has ended")
-    line = f"thread {who!r} ({entry.owner}) for {held:.1f} s"
-    if entry.stack is None:
-        return line
-    frames = traceback.StackSummary.from_list(list(reversed(entry.stack)))
-    shown = "".join(frames.format()).rstrip()
-    return f"{line}, leased at (most recent call last):\n{shown}"
-
-
-def _without_frames(error: Exception) -> BaseException:
-    """A copy to keep for later: the original's traceback holds on to locals."""
-    try:
-        kept = copy.copy(error)
-    except Exception:  # noqa: BLE001 (some drivers' errors cannot be copied)
-        kept = type(error).__new__(type(error))
-        kept.args = error.args
-    return kept.with_traceback(None)
