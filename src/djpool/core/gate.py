@@ -116,13 +116,17 @@ class Gate:
             # Turns are given under this lock. So it has come by now, or the
             # waiter goes and cannot be given one: no slot ever goes to a caller
             # who left.
+            if waiter.slot is None:
+                # Perhaps what came free for us was announced by nobody, because
+                # whoever laid it down was interrupted after that.
+                self._serve_locked()
+            with contextlib.suppress(ValueError):  # gone, as is usual once served
+                self.waiters.remove(waiter)
             slot, waiter.slot = waiter.slot, None
             if slot is not None:
                 return slot
             if self.closed:
                 return Refused.CLOSED
-            with contextlib.suppress(ValueError):  # interrupted before it joined
-                self.waiters.remove(waiter)
             self.counters.timeouts += 1
             return Refused.TIMEOUT
 
@@ -254,8 +258,8 @@ class Gate:
                 if waiter.slot is None:
                     return
                 waiter.wake.release()
-            # Woken before it leaves the queue. An interruption between the two
-            # leaves a served waiter in front, whom the next call passes over.
+            # Woken before it leaves the queue: after an interruption between the
+            # two the next call passes over it, or it removes itself.
             self.waiters.popleft()
 
     def _tighten_locked(self) -> None:

@@ -15,17 +15,16 @@ class Lease:
 
     `connection` is the driver's own object, None once the lease has ended.
 
-    A lease has one token, and whoever pops it ends the lease: its owner, or
-    somebody who takes the connection back. The other one finds nothing to pop,
-    so `release()` and `discard()` of an ended lease do nothing. Thread-safe.
+    Its slot is its token: whoever pops it ends the lease, its owner or somebody
+    who takes the connection back. The other one finds nothing to pop, so
+    `release()` and `discard()` of an ended lease do nothing. Thread-safe.
     """
 
-    __slots__ = ("__weakref__", "_pool", "_slot", "_token", "connection")
+    __slots__ = ("__weakref__", "_pool", "_token", "connection")
 
     def __init__(self, pool: Pool, slot: Slot, connection: Any) -> None:
         self._pool = pool
-        self._slot: Slot | None = slot
-        self._token = [True]  # list.pop() is atomic: the one step that decides
+        self._token = [slot]  # list.pop() is atomic: the one step that decides
         self.connection: Any = connection
 
     @property
@@ -45,28 +44,26 @@ class Lease:
         brought back to rest is closed instead.
         """
         try:
-            self._token.pop()
+            slot = self._token.pop()
         except IndexError:
             return
-        slot = self._slot
-        self._slot = self.connection = None
-        self._pool.take_back(slot)  # type: ignore[arg-type]  # it had a token
+        self.connection = None
+        self._pool.take_back(slot)
 
     def discard(self) -> None:
         """Close the connection instead of giving it back. Never raises."""
         try:
-            self._token.pop()
+            slot = self._token.pop()
         except IndexError:
             return
-        slot = self._slot
-        self._slot = self.connection = None
-        self._pool.throw_away(slot)  # type: ignore[arg-type]  # it had a token
+        self.connection = None
+        self._pool.throw_away(slot)
 
     def suspect(self) -> None:
         """Have the connection pinged before its next lease: an error was seen."""
-        slot = self._slot
-        if slot is not None and slot.entry is not None:
-            slot.entry.suspect = True
+        for slot in list(self._token):  # one, or none any more
+            if slot.entry is not None:
+                slot.entry.suspect = True
 
     def __enter__(self) -> Lease:
         return self

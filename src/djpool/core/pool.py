@@ -392,6 +392,7 @@ class Pool:
         self._reclaim()
         if self._gate.closed:
             return None
+        self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         self._sweep(self._outlived)
         due: list[float | None] = [self._fill(), self.options.max_idle]
         if self.options.max_lifetime is not None:
