@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import InterfaceError
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
-from djpool import config
+from djpool import config, cursors
 from djpool.checks import pooled_validation
 from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
 
     from djpool.core.adapter import Adapter
     from djpool.core.lease import Lease
@@ -43,6 +45,8 @@ class PooledWrapper(_Base):
     pool = None
 
     _djpool_lease: Lease | None = None
+    # Made on this lease, and still referred to by somebody.
+    _djpool_cursors: weakref.WeakSet[CursorWrapper]
     # The seconds that a connect under way may take; None when djpool has none.
     _djpool_connect_timeout: float | None = None
     # The session was changed in a way that the next lease must not see.
@@ -110,6 +114,7 @@ class PooledWrapper(_Base):
     def _djpool_begin(self, lease: Lease) -> None:
         """Put this object into the state that `connect()` leaves it in."""
         self._djpool_lease = lease
+        self._djpool_cursors = weakref.WeakSet()
         self._djpool_spoilt = False
         self.connection = lease.connection
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
@@ -126,6 +131,12 @@ class PooledWrapper(_Base):
         self.close_at = None
         vars(self).update(lease.pool.facts)
 
+    def _prepare_cursor(self, cursor: Any) -> CursorWrapper:
+        prepared: CursorWrapper = super()._prepare_cursor(cursor)  # type: ignore[misc]
+        if self._djpool_lease is not None:
+            self._djpool_cursors.add(prepared)
+        return prepared
+
     # -- out ---------------------------------------------------------------
 
     def _close(self) -> None:
@@ -135,6 +146,7 @@ class PooledWrapper(_Base):
             return
         if lease_released.receivers:
             lease_released.send_robust(sender=type(self), connection=self)
+        cursors.end(list(self._djpool_cursors))
         # Also inside atomic(), where Django would leave it: from here on the
         # connection is another's.
         self.connection = self._djpool_lease = None

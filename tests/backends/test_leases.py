@@ -103,7 +103,7 @@ def test_a_lease_leaves_the_wrapper_as_a_connect_would(
         "client", "connection", "creation", "features", "introspection", "ops",
         "validation", "alias", "settings_dict", "_thread_sharing_lock", "close_at",
         "wrap_database_errors", "queries_log", "health_check_enabled",
-        "_djpool_lease", "_djpool_spoilt",
+        "_djpool_lease", "_djpool_cursors", "_djpool_spoilt",
         # Set while parameters are put together, and used nowhere else.
         "init_commands",
     }  # fmt: skip

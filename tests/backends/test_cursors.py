@@ -1,0 +1,91 @@
+"""A cursor that outlives its lease raises; it never runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+import djpool
+from tests.backends.conftest import MakeAlias
+from tests.servers.postgres import PostgresServer
+from tests.servers.process import wait_until
+
+NewWrapper = Callable[[], BaseDatabaseWrapper]
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_a_cursor_kept_after_its_lease_raises(
+    alias: str, new_wrapper: NewWrapper, debug: bool
+) -> None:
+    wrapper = new_wrapper()
+    wrapper.force_debug_cursor = debug
+    cursor = wrapper.cursor()
+    cursor.execute("SELECT 1")
+    wrapper.close()
+    for use in (
+        lambda: cursor.execute("SELECT 2"),
+        lambda: cursor.executemany("SELECT 2", []),
+        lambda: cursor.fetchone(),  # noqa: PLW0108 (the look-up is what raises)
+        lambda: list(cursor),
+    ):
+        with pytest.raises(InterfaceError, match="has gone back to the pool"):
+            use()
+    cursor.close()  # which is no use of it
+
+
+def test_what_is_left_of_an_iteration_raises(
+    alias: str, new_wrapper: NewWrapper
+) -> None:
+    wrapper = new_wrapper()
+    cursor = wrapper.cursor()
+    cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
+    rows: Iterator[object] = iter(cursor)
+    next(rows)
+    wrapper.close()
+    # The next lease, on the same connection, is not disturbed.
+    with new_wrapper().cursor() as other:
+        other.execute("SELECT 42")
+        assert other.fetchone() == (42,)
+    with pytest.raises(Exception, match="clos"):
+        list(rows)
+
+
+@pytest.mark.parametrize("implementation", ["native", "fallback"])
+def test_a_server_side_cursor_is_closed_with_its_lease(
+    implementation: str, make_alias: MakeAlias, postgres: PostgresServer
+) -> None:
+    """And not by the garbage collector, on a connection that is another's by then."""
+    alias = make_alias("postgresql", pool={"implementation": implementation})
+    first = connections.create_connection(alias)
+    cursor = first.chunked_cursor()
+    cursor.execute("SELECT generate_series(1, 10000)")
+    cursor.fetchmany(10)
+    raw = first.connection
+    first.close()
+    second = connections.create_connection(alias)
+    second.ensure_connection()
+    assert second.connection is raw
+    mark = postgres.mark()
+    cursor.close()
+    with second.cursor() as other:
+        other.execute("SELECT count(*) FROM pg_cursors")
+        assert other.fetchone() == (0,)
+    wait_until(lambda: "pg_cursors" in postgres.log_since(mark), "the log")
+    assert "CLOSE" not in postgres.log_since(mark)
+    second.close()
+    assert djpool.stats(alias).opened_total == 1
+
+
+def test_cursors_that_were_closed_cost_nothing_at_the_end(
+    alias: str, new_wrapper: NewWrapper
+) -> None:
+    wrapper = new_wrapper()
+    for _ in range(100):
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    del cursor
+    assert len(wrapper._djpool_cursors) == 0  # type: ignore[attr-defined]
+    wrapper.close()
