@@ -1,0 +1,337 @@
+"""A Django request with nothing in it but the database.
+
+One cycle is the signal request_started, one ORM get() by primary key, and the signal
+request_finished, in one thread; each configuration has a process of its own. Time and
+round trips are taken in separate passes, so that counting disturbs no clock.
+
+    python benchmarks/request.py [--quick] [--markdown] [postgresql] [sqlite]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cycle import Subject
+from figures import (
+    Spread,
+    Table,
+    Target,
+    arguments,
+    conditions,
+    interleave,
+    postgres_server,
+    progress,
+    show,
+    targets_table,
+)
+from turns import TurnCounter
+
+# What all are compared with: a connection that is there already, and stays.
+KEPT = "CONN_MAX_AGE=600"
+STOCK = "CONN_MAX_AGE=0"
+OURS, OURS_NATIVE = "djpool", "djpool, native"
+
+# Whether each request has a Django connection of its own, as under ASGI.
+MODES = {False: "the thread's own wrapper", True: "a new wrapper for each request"}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One way to set an alias up: what its entry in DATABASES says besides where.
+
+    `needs` is a module without which it is left out.
+    """
+
+    name: str
+    engine: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    needs: str = "django"
+
+    @property
+    def possible(self) -> bool:
+        """Whether everything is installed."""
+        return importlib.util.find_spec(self.needs) is not None
+
+    def entry(self, place: Mapping[str, Any]) -> dict[str, Any]:
+        """The entry of a database that is at `place`."""
+        return {"ENGINE": self.engine, **place, **self.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a server writes down."""
+
+    statements: Callable[[], int]  # that it was given so far
+    end: Callable[[], None]  # of logging them: from now on it is only fast
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A database that runs. `place` is where, in the words of DATABASES.
+
+    One with a log is reached over TCP, and its round trips are counted.
+    """
+
+    place: Mapping[str, Any]
+    log: Log | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A kind of database, how to get one, and what is measured on it."""
+
+    name: str
+    open: Callable[[Path], AbstractContextManager[Site]]
+    distributions: tuple[str, ...]
+    configurations: tuple[Configuration, ...]
+
+
+# -- databases -----------------------------------------------------------------
+
+
+@contextmanager
+def postgresql(_directory: Path) -> Iterator[Site]:
+    with postgres_server() as server:
+
+        def statements() -> int:
+            asked = re.compile(r"LOG:  (?:statement|execute [^:]*): ")
+            return len(asked.findall(server.log_since(0)))
+
+        def log_statements(which: str) -> None:
+            with server.admin() as admin:
+                admin.execute(f"ALTER SYSTEM SET log_statement = '{which}'")
+                admin.execute("SELECT pg_reload_conf()")
+            time.sleep(0.5)  # sessions learn of it one by one
+
+        place = {
+            "HOST": server.host,
+            "PORT": server.port,
+            "USER": server.user,
+            "PASSWORD": server.password,
+            "NAME": server.database,
+        }
+        yield Site(place, Log(statements, lambda: log_statements("none")))
+
+
+@contextmanager
+def sqlite(directory: Path) -> Iterator[Site]:
+    yield Site({"NAME": str(directory / "bench.sqlite3")})
+
+
+def pool(**options: Any) -> dict[str, Any]:
+    return {"OPTIONS": {"pool": {"max_size": 4, **options}}}
+
+
+POSTGRESQL = "django.db.backends.postgresql"
+SQLITE = "django.db.backends.sqlite3"
+
+DATABASES = (
+    Database(
+        "PostgreSQL",
+        postgresql,
+        ("psycopg", "psycopg-pool", "django-db-connection-pool", "SQLAlchemy"),
+        (
+            Configuration(KEPT, POSTGRESQL, {"CONN_MAX_AGE": 600}),
+            Configuration(STOCK, POSTGRESQL),
+            Configuration("Django's pool", POSTGRESQL, pool()),
+            Configuration(
+                "Django's pool, CONN_HEALTH_CHECKS",
+                POSTGRESQL,
+                {**pool(), "CONN_HEALTH_CHECKS": True},
+            ),
+            Configuration(
+                "django-db-connection-pool",
+                "dj_db_conn_pool.backends.postgresql",
+                {"POOL_OPTIONS": {"POOL_SIZE": 4, "MAX_OVERFLOW": 0}},
+                needs="dj_db_conn_pool",
+            ),
+            Configuration(
+                OURS_NATIVE,
+                "djpool.backends.postgresql",
+                pool(implementation="native"),
+            ),
+            Configuration(
+                OURS, "djpool.backends.postgresql", pool(implementation="fallback")
+            ),
+        ),
+    ),
+    Database(
+        "SQLite",
+        sqlite,
+        (),
+        (
+            Configuration(KEPT, SQLITE, {"CONN_MAX_AGE": 600}),
+            Configuration(STOCK, SQLITE),
+            Configuration(OURS, "djpool.backends.sqlite3", pool()),
+        ),
+    ),
+)
+
+
+# -- measuring -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one cycle takes: seconds, and what goes over the network."""
+
+    seconds: Spread
+    round_trips: float | None = None
+    statements: float | None = None
+
+
+# By configuration, and whether each request has a new wrapper.
+Costs = Mapping[tuple[str, bool], Cost]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    cycles: int
+    counted: int
+
+
+def measure(database: Database, effort: Effort) -> Costs:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        site = stack.enter_context(database.open(Path(directory)))
+        possible = [each for each in database.configurations if each.possible]
+
+        def subject(configuration: Configuration) -> Subject:
+            return Subject(configuration.entry(site.place), directory)
+
+        with closing(subject(possible[0])) as maker:
+            maker.make_tables()
+        counts = {}
+        if site.log is not None:
+            for each, new in product(possible, MODES):
+                progress(f"counting: {each.name}, {MODES[new]}")
+                counts[each.name, new] = count(each, site, directory, effort, new=new)
+            site.log.end()
+        subjects = {
+            each.name: stack.enter_context(closing(subject(each))) for each in possible
+        }
+        found = interleave(
+            list(product(subjects, MODES)),
+            effort.rounds,
+            lambda run: subjects[run[0]].run(effort.cycles, new_wrapper=run[1]),
+        )
+    return {
+        run: Cost(Spread(tuple(rounds)), *counts.get(run, ()))
+        for run, rounds in found.items()
+    }
+
+
+def count(
+    configuration: Configuration,
+    site: Site,
+    directory: str,
+    effort: Effort,
+    *,
+    new: bool,
+) -> tuple[float, float]:
+    """Round trips and statements of one cycle, once all connections are open."""
+    assert site.log is not None
+    with TurnCounter(site.place["HOST"], site.place["PORT"]) as proxy:
+        place = {**site.place, "HOST": proxy.host, "PORT": proxy.port}
+        with closing(Subject(configuration.entry(place), directory)) as subject:
+            subject.run(effort.counted, new_wrapper=new)
+            time.sleep(0.5)  # some pools open connections in the background
+            turns, statements = proxy.turns, site.log.statements()
+            subject.run(effort.counted, new_wrapper=new)
+            turns = proxy.turns - turns
+            statements = site.log.statements() - statements
+    return turns / effort.counted, statements / effort.counted
+
+
+# -- tables --------------------------------------------------------------------
+
+
+def cost_table(database: Database, costs: Costs, new: bool) -> Table:
+    base = costs[KEPT, False]
+    counted = base.round_trips is not None
+    header = ["configuration"]
+    if counted:
+        header += ["round trips", "statements"]
+    header += ["minimum, µs", "median, µs", "of the base (minima)"]
+    rows = []
+    for (name, is_new), cost in costs.items():
+        if is_new is not new:
+            continue
+        row = [name]
+        if counted:
+            row += [f"{cost.round_trips:g}", f"{cost.statements:g}"]
+        row += [
+            f"{seconds * 1e6:,.0f}"
+            for seconds in (cost.seconds.least, cost.seconds.median)
+        ]
+        row.append(f"{cost.seconds.ratio(base.seconds):.2f}")
+        rows.append(tuple(row))
+    return Table(f"{database.name}: {MODES[new]}", tuple(header), tuple(rows))
+
+
+def targets(results: Mapping[str, Costs]) -> Iterator[Target]:
+    for costs in filter(None, [results.get("PostgreSQL")]):
+        for name in (OURS_NATIVE, OURS):
+            trips = [costs[name, new].round_trips for new in MODES]
+            yield Target(
+                f"PostgreSQL, {name}: round trips, own and new wrapper",
+                "1, 1",
+                ", ".join(f"{each:g}" for each in trips if each is not None),
+                trips == [1, 1],
+            )
+            ratio = costs[name, False].seconds.ratio(costs[KEPT, False].seconds)
+            yield Target(
+                f"PostgreSQL, {name}: time / {KEPT}, own wrapper",
+                "≤ 1.100",
+                f"{ratio:.3f}",
+                ratio <= 1.10,
+            )
+    for costs in filter(None, [results.get("SQLite")]):
+        ratio = costs[STOCK, True].seconds.ratio(costs[OURS, True].seconds)
+        yield Target(
+            f"SQLite, djpool: {STOCK} / time, new wrapper",
+            "≥ 3.00",
+            f"{ratio:.2f}",
+            ratio >= 3.0,
+        )
+
+
+def main() -> None:
+    parser = arguments("A Django request with nothing in it but the database.")
+    names = [each.name.lower() for each in DATABASES]
+    parser.add_argument("database", nargs="*", help=f"of {', '.join(names)}; or all")
+    options = parser.parse_args()
+    if unknown := set(options.database) - set(names):
+        parser.error(f"no such database: {', '.join(sorted(unknown))}")
+    effort = Effort(5, 5, 5) if options.quick else Effort(150, 10, 20)
+    results = {
+        each.name: (each, measure(each, effort))
+        for each in DATABASES
+        if each.name.lower() in (options.database or names)
+    }
+    used = {name for each, _costs in results.values() for name in each.distributions}
+    parts: list[Table | str] = [
+        conditions("Django", *sorted(used))
+        + f" The base is {KEPT} with {MODES[False]}."
+    ]
+    for database, costs in results.values():
+        parts += [cost_table(database, costs, new) for new in MODES]
+    costs_of = {name: costs for name, (_database, costs) in results.items()}
+    parts.append(targets_table("a request", targets(costs_of)))
+    show(parts, markdown=options.markdown)
+
+
+if __name__ == "__main__":
+    main()

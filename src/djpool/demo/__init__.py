@@ -1,0 +1,1 @@
+"""`python -m djpool demo`: a site under load, and its connections counted."""

@@ -1,0 +1,25 @@
+"""One path for each view, by its name."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from tests.acceptance.shop import views
+
+urlpatterns = [
+    path(f"{view.__name__}/", view)
+    for view in (
+        views.sync,
+        views.atomic,
+        views.acount,
+        views.gathered,
+        views.async_for,
+        views.aiterator,
+        views.async_stream,
+        views.aiterator_stream,
+        views.sync_stream,
+        views.broken_stream,
+        views.background,
+        views.stats,
+    )
+]

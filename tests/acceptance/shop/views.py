@@ -1,0 +1,139 @@
+"""The ways in which a view can use a database under ASGI.
+
+Each answers with the number of items, in full or in parts, so that a client knows
+what is right. Each pauses for `?pause=` seconds while it holds what it has, for
+clients that do not wait for the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+
+import djpool
+from tests.acceptance.shop.models import Item
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from django.http import HttpRequest
+
+PARTS = 2
+
+
+def _pause(request: HttpRequest) -> float:
+    return float(request.GET.get("pause", 0))
+
+
+def sync(request: HttpRequest) -> HttpResponse:
+    count = Item.objects.count()
+    time.sleep(_pause(request))
+    assert Item.objects.filter(pk__gt=0).exists()
+    return HttpResponse(f"{count}\n")
+
+
+def atomic(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic():
+        count = Item.objects.count()
+        time.sleep(_pause(request))
+        assert Item.objects.filter(pk__gt=0).exists()
+    return HttpResponse(f"{count}\n")
+
+
+async def acount(request: HttpRequest) -> HttpResponse:
+    count = await Item.objects.acount()
+    await asyncio.sleep(_pause(request))
+    assert count == await Item.objects.acount()
+    return HttpResponse(f"{count}\n")
+
+
+async def gathered(request: HttpRequest) -> HttpResponse:
+    async def one() -> str:
+        count = await Item.objects.acount()
+        await asyncio.sleep(_pause(request))
+        return f"{count}\n"
+
+    counts = await asyncio.gather(*(one() for _ in range(3)))
+    assert len(set(counts)) == 1
+    return HttpResponse(counts[0])
+
+
+async def async_for(request: HttpRequest) -> HttpResponse:
+    found = [item.name async for item in Item.objects.order_by("pk")]
+    await asyncio.sleep(_pause(request))
+    return HttpResponse(f"{len(found)}\n")
+
+
+async def aiterator(request: HttpRequest) -> HttpResponse:
+    found = 0
+    async for _item in Item.objects.order_by("pk").aiterator(chunk_size=10):
+        found += 1
+        if found == 1:
+            await asyncio.sleep(_pause(request))
+    return HttpResponse(f"{found}\n")
+
+
+async def async_stream(request: HttpRequest) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[str]:
+        for _ in range(PARTS):
+            yield f"{await Item.objects.acount()}\n"
+            await asyncio.sleep(_pause(request))
+
+    return StreamingHttpResponse(parts())
+
+
+async def aiterator_stream(request: HttpRequest) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[str]:
+        found = 0
+        async for _item in Item.objects.order_by("pk").aiterator(chunk_size=10):
+            found += 1
+            if found % 10 == 0:
+                yield f"{found}\n"
+                await asyncio.sleep(_pause(request))
+
+    return StreamingHttpResponse(parts())
+
+
+def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
+    def parts() -> Iterator[str]:
+        for _ in range(PARTS):
+            yield f"{Item.objects.count()}\n"
+            time.sleep(_pause(request))
+
+    return StreamingHttpResponse(parts())
+
+
+async def broken_stream(_request: HttpRequest) -> StreamingHttpResponse:
+    """Django neither closes such a response nor says that the request has finished."""
+
+    async def parts() -> AsyncIterator[str]:
+        yield f"{await Item.objects.acount()}\n"
+        raise RuntimeError("in the middle of a stream")
+
+    return StreamingHttpResponse(parts())
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+async def background(_request: HttpRequest) -> HttpResponse:
+    """Leave a task behind that uses the database when the request has finished."""
+
+    async def later() -> None:
+        await asyncio.sleep(0.05)
+        await Item.objects.acount()
+
+    task = asyncio.create_task(later())
+    _background.add(task)  # asyncio itself does not keep it
+    task.add_done_callback(_background.discard)
+    return HttpResponse(f"{await Item.objects.acount()}\n")
+
+
+async def stats(_request: HttpRequest) -> JsonResponse:
+    return JsonResponse(
+        {alias: figures.as_dict() for alias, figures in djpool.stats().items()}
+    )

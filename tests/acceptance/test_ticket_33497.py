@@ -1,0 +1,157 @@
+"""Django's ticket 33497: under ASGI, connections are not kept to a number.
+
+A pool of four, 64 clients, every kind of view, one process of uvicorn. The server's
+connections are counted from outside all the time: there are never more than four.
+Nobody gets an error, and in the end every connection is back in the pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.acceptance.server import (
+    Shop,
+    file_count,
+    postgres_count,
+    postgres_settings,
+)
+from tests.acceptance.shop import ITEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.postgres import PostgresServer
+
+pytestmark = pytest.mark.acceptance
+
+MAX_SIZE = 4
+CLIENTS = 64
+
+# What the ticket is about, and what a right answer is.
+ONCE = f"{ITEMS}\n"
+VIEWS = {
+    "/sync/": ONCE,
+    "/acount/": ONCE,
+    "/async_stream/": ONCE * 2,
+    "/sync_stream/": ONCE * 2,
+    "/async_for/": ONCE,
+    "/gathered/": ONCE,
+}
+# Less common ones.
+OTHERS = {
+    "/atomic/": ONCE,
+    "/aiterator/": ONCE,
+    "/aiterator_stream/": "10\n20\n30\n",
+}
+EVERY = VIEWS | OTHERS
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many requests: for each view, for less common ones, and to hang up on."""
+
+    view: int
+    other: int
+    hang_up: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A shop, and how much of a load it gets."""
+
+    shop: Shop
+    size: Size
+
+
+SIZES = {
+    "postgresql-native": Size(view=2000, other=200, hang_up=200),
+    "postgresql-fallback": Size(view=300, other=100, hang_up=100),
+    "sqlite": Size(view=150, other=80, hang_up=80),
+}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    """Give the running shop on each kind of database and pool."""
+    kind, _, implementation = request.param.partition("-")
+    pool: dict[str, Any] = {"max_size": MAX_SIZE}
+    if kind == "postgresql":
+        postgres = request.getfixturevalue("postgres")
+        settings, count = postgres_settings(postgres), postgres_count(postgres)
+        pool["implementation"] = implementation
+    else:
+        path = tmp_path_factory.mktemp("shop").resolve() / "shop.sqlite3"
+        settings, count = {"NAME": str(path), "OPTIONS": {}}, file_count(path)
+    settings["ENGINE"] = f"djpool.backends.{'sqlite3' if kind == 'sqlite' else kind}"
+    settings["OPTIONS"]["pool"] = pool
+    with Shop(settings, count) as shop:
+        yield Case(shop, SIZES[request.param])
+
+
+@pytest.mark.parametrize("view", EVERY)
+def test_a_pool_of_four_serves_everybody(case: Case, view: str) -> None:
+    """Never more than four connections, no error, and all leases back."""
+    shop, mark = case.shop, case.shop.mark()
+    requests = case.size.view if view in VIEWS else case.size.other
+    with shop.watched() as watch:
+        outcome = shop.drive(view, EVERY[view], requests=requests, concurrency=CLIENTS)
+        shop.wait_until_at_rest()
+    assert outcome.errors == {}
+    assert outcome.answered == requests
+    assert watch.looks > 10
+    assert 1 <= watch.most <= MAX_SIZE
+    assert shop.alarms(mark) == ""
+
+
+@pytest.mark.parametrize("view", EVERY)
+def test_clients_that_hang_up_take_nothing_with_them(case: Case, view: str) -> None:
+    """Views are cancelled at any point; those who wait are served all the same."""
+    shop, mark = case.shop, case.shop.mark()
+    requests = case.size.view if view == "/acount/" else case.size.hang_up
+    with shop.watched() as watch:
+        outcome = shop.hang_up(
+            f"{view}?pause=0.01", EVERY[view], requests=requests, concurrency=CLIENTS
+        )
+        shop.wait_until_at_rest()
+    assert outcome.hung_up == requests
+    assert outcome.errors == {}
+    assert watch.looks > 10
+    assert 1 <= watch.most <= MAX_SIZE
+    assert shop.alarms(mark) == ""
+    # Not by luck either: nothing was left to the garbage collector.
+    assert shop.stats().reclaimed_total == 0
+
+
+def test_other_processes_see_the_same(case: Case) -> None:
+    """`poolstats` and `djpool.stats()` agree that the pool is at rest."""
+    case.shop.drive("/sync/", ONCE, requests=CLIENTS, concurrency=CLIENTS)
+    case.shop.wait_until_at_rest()
+    outside, inside = case.shop.poolstats(), case.shop.stats()
+    assert outside == inside
+    assert (inside.in_use, inside.waiting, inside.idle) == (0, 0, inside.size)
+    assert inside.timeouts_total == inside.open_errors_total == 0
+
+
+@pytest.mark.parametrize("view", ["/sync/", "/acount/"])
+def test_without_a_pool_connections_leak(postgres: PostgresServer, view: str) -> None:
+    """The control: Django's own backend, and no more than two clients.
+
+    They need two connections, or four where their last requests linger; and yet
+    there are more.
+    """
+    settings = postgres_settings(postgres) | {
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": 600,
+    }
+    with (
+        Shop(settings, postgres_count(postgres)) as shop,
+        shop.watched() as watch,
+    ):
+        outcome = shop.drive(view, ONCE, requests=200, concurrency=2)
+    assert outcome.answered == 200
+    assert watch.most > MAX_SIZE
