@@ -343,6 +343,7 @@ def test_an_exit_removes_the_socket_and_says_nothing(folder: Path) -> None:
 def test_an_exit_does_not_wait_for_a_snapshot(folder: Path) -> None:
     """A pool that does not answer is no reason to stay."""
     asked, answer = threading.Event(), threading.Event()
+    others = set(threading.enumerate())
 
     def snapshot() -> dict[str, Any]:
         asked.set()
@@ -360,7 +361,7 @@ def test_an_exit_does_not_wait_for_a_snapshot(folder: Path) -> None:
         answer.set()
         assert reader.exception() is not None or reader.result()
     wait_until(
-        lambda: "djpool-monitor" not in [each.name for each in threading.enumerate()],
+        lambda: not set(threading.enumerate()) - others,
         "the thread to end",
     )
 
