@@ -77,14 +77,6 @@ def test_the_demo_ends_by_itself_with_a_verdict() -> None:
 
 
 @pytest.mark.acceptance
-def test_max_size_is_the_pools() -> None:
-    """Also for a pool of one, which everybody has to wait for."""
-    done = finish([*DEMO, *SMALL, "--max-size", "1"])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "at most 1 connections open, of 1 allowed" in done.stdout
-
-
-@pytest.mark.acceptance
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_compare_shows_the_leak_and_its_cure(
     kind: str, request: pytest.FixtureRequest
@@ -121,12 +113,17 @@ def test_a_postgresql_server_is_left_as_it_was(postgres: PostgresServer) -> None
 
 @pytest.mark.acceptance
 def test_a_file_of_ones_own_is_left_as_it_was(tmp_path: Path) -> None:
-    """Its tables are there after, the demo's is not, and its journal is the same."""
+    """Its tables are there after, the demo's is not, and its journal is the same.
+
+    Here with a pool of one, which everybody has to wait for.
+    """
     path = tmp_path / "own file.sqlite3"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE precious (id)")
-    done = finish([*DEMO, *SMALL, "--database", f"sqlite:///{quote(str(path))}"])
+    url = f"sqlite:///{quote(str(path))}"
+    done = finish([*DEMO, *SMALL, "--max-size", "1", "--database", url])
     assert (done.returncode, done.stderr) == (0, "")
+    assert "at most 1 connections open, of 1 allowed" in done.stdout
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master").fetchall()
         journal = connection.execute("PRAGMA journal_mode").fetchone()
@@ -151,6 +148,20 @@ def test_connections_are_counted_where_the_system_does_not(
     assert "counted by the site" in shown.getvalue()
     stock, pooled = map(int, MOST.findall(shown.getvalue()))
     assert pooled <= 4 < stock
+
+
+@pytest.mark.acceptance
+def test_the_leak_is_stopped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django's backend never has more connections than were set aside for it."""
+    monkeypatch.setattr(watch, "CEILING", 20)
+    shown = io.StringIO()
+    plan = run.Plan(database=None, requests=400, clients=16, max_size=4, compare=True)
+    assert run.run(plan, Screen(shown))
+    assert "by 16 clients at once" in shown.getvalue()
+    assert "by 10 clients at once" in shown.getvalue()
+    stock, _pooled = map(int, MOST.findall(shown.getvalue()))
+    assert 4 < stock <= 20
+    assert "so many are enough" in shown.getvalue()
 
 
 # -- a demo that does not run to its end -------------------------------------------

@@ -67,9 +67,9 @@ class Case:
 
 
 SIZES = {
-    "postgresql-native": Size(view=2000, other=200, hang_up=200),
-    "postgresql-fallback": Size(view=300, other=100, hang_up=100),
-    "sqlite": Size(view=150, other=80, hang_up=80),
+    "postgresql-native": Size(view=2000, other=150, hang_up=150),
+    "postgresql-fallback": Size(view=250, other=80, hang_up=80),
+    "sqlite": Size(view=100, other=60, hang_up=60),
 }
 
 

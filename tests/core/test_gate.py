@@ -35,11 +35,11 @@ def open_one(gate: Gate) -> Slot:
 
 
 def queued(gate: Gate, timeout: float = 30) -> tuple[threading.Thread, list[Any]]:
-    """A thread in the queue, and what it got."""
+    """A thread in the queue, or past it if `timeout` is short, and what it got."""
     got: list[Any] = []
     before = len(gate.waiters)
     thread = in_thread(lambda: got.append(gate.queue(timeout)))
-    wait_until(lambda: len(gate.waiters) > before, "somebody to queue")
+    wait_until(lambda: len(gate.waiters) > before or got, "somebody to queue")
     return thread, got
 
 
@@ -69,7 +69,7 @@ def test_who_is_interrupted_after_laying_down_leaves_nobody_waiting_in_vain(
     gate: Gate,
 ) -> None:
     slot = open_one(gate)
-    thread, got = queued(gate, timeout=0.2)
+    thread, got = queued(gate, timeout=1)
     gate.free.append(slot)  # and then, instead of serve(), an interruption
     thread.join(10)
     assert got == [slot]

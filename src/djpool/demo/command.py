@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         action="store_true",
         help="the same load, at the same time, on a second server with Django's own "
-        "backend and CONN_MAX_AGE=600: it leaks connections. It is stopped before it "
-        "takes too many from a database server",
+        "backend and CONN_MAX_AGE=600, which leaks connections. It is stopped before "
+        "it takes more than half of those that a database server has to spare",
     )
 
 

@@ -36,10 +36,10 @@ class Load:
 
     def __init__(self, address: str, requests: int, clients: int) -> None:
         self.requests = requests
+        self.clients = clients
         self.seconds: list[float] = []  # of the requests that were answered
         self.errors: Counter[str] = Counter()
         self._address = address
-        self._clients = clients
         self._stopped = False
         # The next request's path, round and round.
         self._paths = itertools.islice(itertools.cycle(LOAD), requests)
@@ -60,7 +60,7 @@ class Load:
 
     async def run(self) -> None:
         """Make the requests, unless stopped. Returns when all have ended."""
-        await asyncio.gather(*(self._ask() for _ in range(self._clients)))
+        await asyncio.gather(*(self._ask() for _ in range(self.clients)))
 
     async def _ask(self) -> None:
         async with client(self._address) as asking:

@@ -53,7 +53,6 @@ class Contender:
         self.watch = counted
         self.load = load
         self.pooled = pooled
-        self.stopped_at: int | None = None  # so many connections were enough
         self.stats: PoolStats | None = None
 
     def row(self) -> Row:
@@ -73,9 +72,9 @@ class Contender:
 
     def steer(self) -> None:
         """Stop the load where going on makes no sense."""
-        enough = not self.pooled and self.watch.open >= self.watch.ceiling
-        if enough and self.stopped_at is None:
-            self.stopped_at = self.watch.open
+        # Each client may be about to open one more.
+        most = self.watch.ceiling - self.load.clients
+        enough = not self.pooled and self.watch.open >= most
         if enough or not self.server.running:
             self.load.stop()
 
@@ -161,14 +160,17 @@ def _start(
     wal = database.vendor == "sqlite" and plan.database is None
     server = stack.enter_context(Server(settings, folder, wal=wal))
     counted = stack.enter_context(watch(database, name, server.pid, plan.max_size))
-    load = Load(server.address, plan.requests, plan.clients)
+    clients = plan.clients
+    if not pooled:
+        clients = min(clients, max(1, counted.ceiling // 2))
+    load = Load(server.address, plan.requests, clients)
     return Contender(server, counted, load, pooled=pooled)
 
 
 def _introduce(
     contenders: Sequence[Contender], plan: Plan, database: Database, screen: Screen
 ) -> None:
-    screen.say(f"{plan.requests} requests by {plan.clients} clients at once, to")
+    screen.say(f"{plan.requests} requests to each of")
     for each in contenders:
         how = (
             f'OPTIONS["pool"] = {{"max_size": {plan.max_size}}}'
@@ -176,7 +178,8 @@ def _introduce(
             else f"CONN_MAX_AGE = {CONN_MAX_AGE}"
         )
         screen.say(
-            f"  {each.name}: {how}, at {each.server.address}, process {each.server.pid}"
+            f"  {each.name}: {how}, by {each.load.clients} clients at once, "
+            f"process {each.server.pid}"
         )
     words = contenders[0].watch.words
     screen.say(f"Database: {database.label}. Connections are counted {words}.")
@@ -238,7 +241,7 @@ def _told(stock: Contender) -> str:
         f"Without a pool: at most {row.most} connections open, and {row.open} still "
         "are, though nobody uses them"
     )
-    if stock.stopped_at is not None:
+    if row.answered + row.errors < row.requests:
         told += f"; stopped after {row.answered} requests: so many are enough"
     if row.errors:
         (what, _count), *_ = stock.load.errors.most_common(1)

@@ -15,9 +15,9 @@ from djpool.demo.errors import DemoError
 PAUSE = 0.01
 # Seconds to connect to a server.
 PATIENCE = 10
-# Without a pool, connections are opened until the requests are done, or there are so
-# many. More would say no more, and could take them away from other users.
-CEILING = 200
+# Without a pool, the demo never has more connections than these, and no more than half
+# of those that a server has to spare: nobody else is to do without.
+CEILING = 300
 
 
 class Source(Protocol):
@@ -88,7 +88,12 @@ class PostgresActivity:
 
 
 class OpenFiles:
-    """How often a process has the database's file open, as the kernel says."""
+    """How often a process has the database's files open, as the kernel says.
+
+    SQLite puts off closing a database file while another connection of the process
+    has locks on it, as they all do in write-ahead mode. Not so the file of that mode,
+    which each connection has open once, too: where there are any, those count.
+    """
 
     words = "by the system, as open files of the server's process"
 
@@ -100,19 +105,21 @@ class OpenFiles:
         """
         self._folder = f"/proc/{pid}/fd"
         self._path = str(Path(path).resolve())
+        self._log = f"{self._path}-wal"
         self.count()
 
     def count(self) -> int:
-        """Each connection has its own, for as long as it is open."""
+        """The connections, each of which has its files open once."""
         # Not with pathlib, whose objects would cost more than the looks themselves.
-        found = 0
+        databases = logs = 0
         for descriptor in os.listdir(self._folder):  # noqa: PTH208
             try:
                 target = os.readlink(f"{self._folder}/{descriptor}")  # noqa: PTH115
-                found += target == self._path
             except FileNotFoundError:  # closed since
                 continue
-        return found
+            databases += target == self._path
+            logs += target == self._log
+        return logs or databases
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -125,7 +132,7 @@ class Watch:
     are those that the site tells of itself, by `told()`.
     """
 
-    def __init__(self, source: Source | None, ceiling: int = CEILING) -> None:
+    def __init__(self, source: Source | None, ceiling: int) -> None:
         self.open = 0
         self.most = 0
         self.words = source.words if source else "by the site, as it opens them"
@@ -186,6 +193,6 @@ def watch(database: Database, name: str, pid: int, max_size: int) -> Watch:
             )
         return Watch(activity, min(CEILING, max(max_size, free // 2)))
     try:
-        return Watch(OpenFiles(database.settings["NAME"], pid))
+        return Watch(OpenFiles(database.settings["NAME"], pid), CEILING)
     except OSError:  # not Linux
-        return Watch(None)
+        return Watch(None, CEILING)

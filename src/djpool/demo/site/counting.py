@@ -52,6 +52,9 @@ class CountedConnection(sqlite3.Connection):
 
     def __del__(self) -> None:
         self._end()
+        # From Python 3.13 on this is what closes the database.
+        if finalise := getattr(super(), "__del__", None):
+            finalise()
 
     def _end(self) -> None:
         if self._counts:
