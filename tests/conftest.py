@@ -15,6 +15,10 @@ from tests.servers.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers.mariadb import MariaDBServer
+    from tests.servers.mysql import MySQLServer
+    from tests.servers.oracle import OracleServer
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _stats_folder() -> Iterator[None]:
@@ -36,6 +40,33 @@ class MakeProxy(Protocol):
 def postgres() -> Iterator[PostgresServer]:
     """Give the tests' PostgreSQL, running. Who stops it starts it again."""
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """Give the tests' MariaDB, running. Who stops it starts it again."""
+    from tests.servers.mariadb import MariaDBServer
+
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MySQLServer]:
+    """Give the tests' MySQL, running. Who stops it starts it again."""
+    from tests.servers.mysql import MySQLServer
+
+    with MySQLServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Iterator[OracleServer]:
+    """Give the tests' Oracle Database, running. Who stops it starts it again."""
+    from tests.servers.oracle import OracleServer
+
+    with OracleServer() as server:
         yield server
 
 

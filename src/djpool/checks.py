@@ -66,6 +66,9 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
     if problem := config.max_age_problem(alias, described):
         hint = "Remove CONN_MAX_AGE; max_lifetime says how long connections live."
         messages.append(Error(problem, hint=hint, id="djpool.E006"))
+    if problem := config.twice_problem(alias, described, adapter):
+        hint = "Remove it; OPTIONS['pool'] takes max_size and name."
+        messages.append(Error(problem, hint=hint, id="djpool.E005"))
     if options is not None and not messages:
         if missing := adapter.missing(options):
             messages.append(

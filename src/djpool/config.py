@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -60,12 +60,24 @@ def max_age_problem(alias: str, described: Mapping[str, Any]) -> str | None:
     return f"DATABASES[{alias!r}]: CONN_MAX_AGE must be 0 with a pool, not {age!r}."
 
 
+def twice_problem(
+    alias: str, described: Mapping[str, Any], adapter: Adapter
+) -> str | None:
+    """What in an alias's OPTIONS would have the driver pool as well."""
+    twice = [key for key in adapter.pooling if key in described["OPTIONS"]]
+    if not twice:
+        return None
+    place = " and ".join(f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in twice)
+    return f"{place}: not beside 'pool': the driver would pool connections as well."
+
+
 def native_problem(
     alias: str, described: Mapping[str, Any], adapter: Adapter, options: PoolOptions
 ) -> str | None:
     """What the driver's own pool has against these options."""
+    connector = Connector(lambda _timeout: None, autocommit=described["AUTOCOMMIT"])
     try:
-        _build(alias, described, adapter, options, lambda _timeout: None)
+        _build(alias, adapter, options, connector)
     except errors.OptionsError as error:
         return f"{error}."
     return None
@@ -113,7 +125,9 @@ def _make(
 ) -> Pool:
     adapter: Adapter = wrapper_class.djpool_adapter
     options, problems = read_options(alias, described["OPTIONS"], adapter.offer)
-    if problem := max_age_problem(alias, described):
+    if problem := (
+        max_age_problem(alias, described) or twice_problem(alias, described, adapter)
+    ):
         raise errors.OptionsError(problem)
     if options is None:
         told = "; ".join(
@@ -123,7 +137,8 @@ def _make(
     if missing := adapter.missing(options):
         raise errors.OptionsError(f"{place_of(alias)}: {missing}")
     opener = Opener(wrapper_class, described, alias)
-    driver, native = _build(alias, described, adapter, options, opener)
+    connector = Connector(opener, autocommit=described["AUTOCOMMIT"], open=opener.open)
+    driver, native = _build(alias, adapter, options, connector)
     return Pool(
         options,
         driver,
@@ -136,13 +151,8 @@ def _make(
 
 
 def _build(
-    alias: str,
-    described: Mapping[str, Any],
-    adapter: Adapter,
-    options: PoolOptions,
-    connect: Callable[[float], Any],
+    alias: str, adapter: Adapter, options: PoolOptions, connector: Connector
 ) -> tuple[Driver, NativePool | None]:
-    connector = Connector(connect, autocommit=described["AUTOCOMMIT"])
     try:
         return adapter.build(options, connector)
     except OptionsError as error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class EndedCursor:
     """What stands in a Django cursor in place of the driver's, after the lease."""
 
+    closed = True  # as psycopg says it
+
     def close(self) -> None:
         """Does nothing: it was closed when its lease ended."""
 

@@ -36,4 +36,6 @@ class PoolClosed(core.PoolClosed, PoolError):
     """`close()` was called, before or while waiting. Retrying cannot help."""
 
 
-KINDS = core.ErrorKinds(timeout=PoolTimeout, busy=PoolBusy, closed=PoolClosed)
+KINDS = core.ErrorKinds(
+    timeout=PoolTimeout, busy=PoolBusy, closed=PoolClosed, options=OptionsError
+)

@@ -31,12 +31,11 @@ class Opener:
         self.facts: dict[str, Any] = {}
 
     def __call__(self, timeout: float) -> Any:
+        return self.open(timeout)[0]
+
+    def open(self, timeout: float) -> tuple[Any, PooledWrapper]:
+        """A new connection, and the Django connection that opened it."""
         wrapper = self._wrapper_class(self._described, self._alias)
         connection = wrapper.djpool_open(timeout)
-        attributes = vars(wrapper)
-        self.facts |= {
-            name: attributes[name]
-            for name in wrapper.djpool_carried
-            if name in attributes
-        }
-        return connection
+        self.facts |= wrapper.djpool_facts()
+        return connection, wrapper

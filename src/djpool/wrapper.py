@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import InterfaceError
+from django.db import InterfaceError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
@@ -15,6 +16,8 @@ from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
@@ -70,7 +73,8 @@ class PooledWrapper(_Base):
         """
         self._djpool_connect_timeout = timeout
         try:
-            super().connect()
+            with self._djpool_in_place():
+                super().connect()
             connection = self.connection
             if connection is None:
                 raise InterfaceError(
@@ -84,11 +88,41 @@ class PooledWrapper(_Base):
         self.connection = None
         return connection
 
+    @contextmanager
+    def _djpool_in_place(self) -> Iterator[None]:
+        """Be `connections[alias]` in this thread for as long as the block runs.
+
+        Receivers of connection_created may query (that of django.contrib.postgres
+        does), and by that name: whoever has it otherwise is waiting for this one.
+        """
+        if self.alias not in connections:
+            yield
+            return
+        other = connections[self.alias]
+        connections[self.alias] = self
+        try:
+            yield
+        finally:
+            connections[self.alias] = other
+
+    def djpool_facts(self) -> dict[str, Any]:
+        """What connecting wrote on this object, and the pool's others need, too."""
+        attributes = vars(self)
+        return {
+            name: attributes[name] for name in self.djpool_carried if name in attributes
+        }
+
     # -- in ----------------------------------------------------------------
 
     def get_connection_params(self) -> dict[str, Any]:
-        params = super().get_connection_params()
-        params.pop("pool", None)  # sqlite3 and MySQL would pass it to the driver
+        # Some backends would pass it to the driver, psycopg2's refuses it.
+        described = self.settings_dict
+        options = {k: v for k, v in described["OPTIONS"].items() if k != "pool"}
+        self.settings_dict = {**described, "OPTIONS": options}
+        try:
+            params: dict[str, Any] = super().get_connection_params()
+        finally:
+            self.settings_dict = described
         if self._djpool_connect_timeout is not None:
             limit = self.djpool_adapter.limit
             return dict(limit(params, self._djpool_connect_timeout))
@@ -164,6 +198,11 @@ class PooledWrapper(_Base):
             # A request begins or ends. Asking the server first whether it is
             # still there, as Django does after an error, is left to the pool.
             self.close()
+
+    def is_usable(self) -> bool:
+        if self.connection is None and config.pool_of(self) is not None:
+            return False  # it went back; MySQL's backends would ask it anyway
+        return super().is_usable()
 
     def close_pool(self) -> None:
         """Does nothing: the pool outlives whoever asks.

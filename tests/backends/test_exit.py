@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.conftest import postgres_database
+from tests.backends.engines import server_database
 from tests.servers.postgres import PostgresServer
 
 SCRIPT = """
@@ -50,7 +50,7 @@ def test_exit(
     if engine != "sqlite3":
         database = {
             "ENGINE": "djpool.backends.postgresql",
-            **postgres_database(postgres),
+            **server_database(postgres),
         }
         pool["implementation"] = engine
     script = textwrap.dedent(SCRIPT).format(

@@ -23,15 +23,14 @@ from django.test.utils import override_settings
 import djpool
 from djpool.signals import lease_acquired, lease_released
 from tests.backends.conftest import MakeAlias, pooled
+from tests.backends.engines import POSTGRESQL
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 
 NewWrapper = Callable[[], BaseDatabaseWrapper]
 
-
-def django_name(engine: str) -> str:
-    """The engine, whatever the implementation."""
-    return engine.split("-", maxsplit=1)[0]
+# Databases that a server has anyway.
+OTHER = {"postgresql": "postgres", "mysql": "information_schema"}
 
 
 def one(wrapper: BaseDatabaseWrapper, sql: str = "SELECT 1") -> Any:
@@ -97,21 +96,24 @@ def test_a_lease_leaves_the_wrapper_as_a_connect_would(
     alias: str, engine: str, make_alias: MakeAlias, new_wrapper: NewWrapper
 ) -> None:
     """Attribute by attribute, whether the connection is new or was idle."""
-    stock = connections.create_connection(make_alias(django_name(engine), pool=None))
+    stock = connections.create_connection(make_alias(engine, pool=None))
     fresh, reused = new_wrapper(), new_wrapper()
     per_object = {
         "client", "connection", "creation", "features", "introspection", "ops",
         "validation", "alias", "settings_dict", "_thread_sharing_lock", "close_at",
         "wrap_database_errors", "queries_log", "health_check_enabled",
-        "_djpool_lease", "_djpool_cursors", "_djpool_spoilt",
+        "_djpool_lease", "_djpool_cursors", "_djpool_spoilt", "converter",
         # Set while parameters are put together, and used nowhere else.
         "init_commands",
     }  # fmt: skip
 
     # Learnt once for the pool; Django would ask each time.
-    learnt = {"pg_version"}
-    # Worked out when somebody asks, from the settings.
-    lazily = {"timezone", "timezone_name"}
+    learnt = {"pg_version", "mysql_server_data"}
+    # Worked out when somebody asks, from the settings or from what was learnt.
+    lazily = {
+        "timezone", "timezone_name",
+        "mysql_version", "mysql_server_info", "mysql_is_mariadb",
+    }  # fmt: skip
 
     def state(wrapper: BaseDatabaseWrapper) -> dict[str, Any]:
         wrapper.ensure_connection()
@@ -408,7 +410,7 @@ def test_min_size_is_filled_and_max_idle_closes_without_anybody_asking(
 def test_with_the_pool_off_the_backend_is_the_stock_one(
     engine: str, make_alias: MakeAlias, off: Any
 ) -> None:
-    alias = make_alias(django_name(engine), pool=off, CONN_MAX_AGE=600)
+    alias = make_alias(engine, pool=off, CONN_MAX_AGE=600)
     wrapper = connections.create_connection(alias)
     one(wrapper)
     raw = wrapper.connection
@@ -430,7 +432,7 @@ def test_a_copy_of_a_connection_leases_from_the_same_pool(alias: str) -> None:
 
 
 def test_other_settings_mean_another_pool(
-    alias: str, engine: str, new_wrapper: NewWrapper, tmp_path: Any
+    alias: str, new_wrapper: NewWrapper, tmp_path: Any
 ) -> None:
     """Connections to a database never serve its test database."""
     wrapper = new_wrapper()
@@ -439,7 +441,7 @@ def test_other_settings_mean_another_pool(
     wrapper.close()
     described = connections.settings[alias]
     name = described["NAME"]
-    described["NAME"] = "postgres" if "postgres" in engine else str(tmp_path / "other")
+    described["NAME"] = OTHER.get(wrapper.vendor, str(tmp_path / "other"))
     try:
         assert djpool.pool(alias) is not first
         one(wrapper)
@@ -450,11 +452,10 @@ def test_other_settings_mean_another_pool(
     assert djpool.pool(alias) is first
 
 
+@pytest.mark.parametrize("engine", POSTGRESQL)  # elsewhere Django sets none
 def test_another_time_zone_does_not_reach_the_next_lease(
-    alias: str, engine: str, new_wrapper: NewWrapper
+    alias: str, new_wrapper: NewWrapper
 ) -> None:
-    if engine == "sqlite3":
-        return  # has no time zone
     wrapper = connections[alias]
     one(wrapper)
     with override_settings(TIME_ZONE="Europe/Rome", USE_TZ=False):
@@ -505,3 +506,32 @@ def test_sessions_on_the_server_never_exceed_max_size(
     for thread in threads:
         thread.join()
     assert 1 <= most <= 3
+
+
+def test_a_connection_that_went_back_is_not_usable(new_wrapper: NewWrapper) -> None:
+    wrapper = new_wrapper()
+    wrapper.ensure_connection()
+    assert wrapper.is_usable()
+    wrapper.close()
+    assert not wrapper.is_usable()
+
+
+def test_receivers_of_connection_created_may_query_by_alias(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """As that of django.contrib.postgres does, while no connection is there yet."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=5)
+    answers: list[int] = []
+
+    def ask(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+        answers.append(one(connections[connection.alias], "SELECT 42"))
+
+    connection_created.connect(ask)
+    try:
+        wrapper = connections[alias]
+        assert one(wrapper) == 1
+    finally:
+        connection_created.disconnect(ask)
+    assert answers == [42]
+    assert connections[alias] is wrapper
+    assert djpool.stats(alias).opened_total == 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.conftest import postgres_database
+from tests.backends.engines import server_database
 from tests.servers.postgres import PostgresServer
 
 SETTINGS = """
@@ -53,7 +53,7 @@ def project(tmp_path: Path, postgres: PostgresServer) -> dict[str, str]:
     """The environment of a project's processes."""
     database = {
         "ENGINE": "djpool.backends.postgresql",
-        **postgres_database(postgres),
+        **server_database(postgres),
         "OPTIONS": {"pool": {"max_size": 4}},
     }
     text = textwrap.dedent(SETTINGS).format(

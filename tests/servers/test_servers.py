@@ -7,14 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pymysql
 import pytest
 
+from tests.servers import mariadb as mariadb_module
+from tests.servers import mysql as mysql_module
 from tests.servers import postgres as postgres_module
+from tests.servers.mariadb import MariaDBServer
+from tests.servers.mysql import MySQLFamilyServer, MySQLServer
 from tests.servers.postgres import PostgresServer, find_bin_directory
 from tests.servers.process import HOST, ServerError, free_port, wait_until
 
@@ -153,10 +159,173 @@ class TestPostgres:
             find_bin_directory.cache_clear()
 
 
-def test_nothing_survives_a_killed_test_run() -> None:
+@pytest.fixture(params=["mariadb", "mysql"])
+def kin(request: pytest.FixtureRequest) -> MySQLFamilyServer:
+    """Give each server of MySQL's family, running. Who stops it starts it again."""
+    server: MySQLFamilyServer = request.getfixturevalue(request.param)
+    return server
+
+
+class TestMySQLFamily:
+    """MariaDB and MySQL. These tests restart them, so their sessions are theirs."""
+
+    def test_each_is_what_it_is_called(
+        self, mariadb: MariaDBServer, mysql: MySQLServer
+    ) -> None:
+        """MariaDB is also known as mysqld; MySQL's newest authentication is wanted."""
+        with mariadb.admin() as admin:
+            assert "MariaDB" in value(admin, "SELECT version()")
+        with mysql.admin() as admin:
+            version = value(admin, "SELECT version()")
+            assert "MariaDB" not in version
+            assert int(version.split(".")[0]) >= 9
+
+    def test_it_runs_without_privileges(self, kin: MySQLFamilyServer) -> None:
+        """Root starts it as another account."""
+        assert kin.running
+        assert kin.account.uid != 0
+
+    def test_the_plain_account_is_plain(self, kin: MySQLFamilyServer) -> None:
+        """It logs in by password, creates databases for tests, and no accounts."""
+        with pymysql.connect(**kin.connection_parameters()) as connection:
+            assert value(connection, "SELECT @@character_set_database") == "utf8mb4"
+            execute(connection, "CREATE DATABASE test_servers")
+            execute(connection, "CREATE TABLE test_servers.made (n int)")
+            execute(connection, "DROP DATABASE test_servers")
+            with pytest.raises(pymysql.OperationalError, match="CREATE USER"):
+                execute(connection, "CREATE USER another")
+
+    def test_the_superuser_is_one(self, kin: MySQLFamilyServer) -> None:
+        """What only a superuser can do, a test can do, over TCP too."""
+        account = {"user": kin.superuser, "password": kin.superuser_password}
+        count = f"SELECT count(*) FROM mysql.user WHERE user = '{kin.user}'"
+        with pymysql.connect(**kin.connection_parameters(**account)) as connection:
+            assert value(connection, count) == 1
+        with kin.admin() as admin:
+            assert value(admin, count) == 1
+
+    @pytest.mark.parametrize("user", ["djpool", "admin", "root", ""])
+    @pytest.mark.parametrize("password", ["wrong", ""])
+    def test_a_wrong_password_is_refused(
+        self, kin: MySQLFamilyServer, user: str, password: str
+    ) -> None:
+        """Nobody gets in without one, nor by an account that came with the server."""
+        wrong = kin.connection_parameters(user=user, password=password)
+        with pytest.raises(pymysql.OperationalError, match="Access denied"):
+            pymysql.connect(**wrong)
+
+    def test_its_socket_is_its_own(self, kin: MySQLFamilyServer) -> None:
+        """No socket file is left in a directory that others use too."""
+        with kin.admin() as admin:
+            assert value(admin, "SELECT @@socket") == str(kin.socket)
+        assert kin.directory.stat().st_mode & 0o077 == 0
+
+    def test_the_log_tells_what_was_asked_since_a_mark(
+        self, kin: MySQLFamilyServer
+    ) -> None:
+        """A statement is in the log by the time its result is here."""
+        with pymysql.connect(**kin.connection_parameters()) as connection:
+            value(connection, "SELECT 'before'")
+            mark = kin.mark()
+            value(connection, "SELECT 'after'")
+            logged = kin.log_since(mark)
+        assert "SELECT 'after'" in logged
+        assert "SELECT 'before'" not in logged
+
+    def test_killed_sessions_are_gone(self, kin: MySQLFamilyServer) -> None:
+        """The server has none of them left, and their clients find out."""
+        with pymysql.connect(**kin.connection_parameters()) as connection:
+            assert kin.sessions() == 1
+            assert kin.kill_sessions() == 1
+            assert kin.sessions() == 0
+            with pytest.raises(pymysql.OperationalError):
+                value(connection, "SELECT 1")
+
+    @pytest.mark.parametrize("mode", ["fast", "immediate"])
+    def test_a_restart_keeps_the_data_and_no_session(
+        self, kin: MySQLFamilyServer, mode: mysql_module.StopMode
+    ) -> None:
+        """The same address works again; an open session does not."""
+        with pymysql.connect(**kin.connection_parameters()) as connection:
+            execute(connection, "CREATE TABLE kept (n int)")
+            execute(connection, "INSERT INTO kept VALUES (1)")
+            connection.commit()
+            kin.restart(mode)
+            with pytest.raises(pymysql.OperationalError):
+                execute(connection, "SELECT 1")
+        with pymysql.connect(**kin.connection_parameters()) as connection:
+            assert value(connection, "SELECT n FROM kept") == 1
+            execute(connection, "DROP TABLE kept")
+
+    def test_a_stopped_server_refuses(self, kin: MySQLFamilyServer) -> None:
+        """Nobody listens, and a start makes it as it was."""
+        kin.stop()
+        try:
+            assert not kin.running
+            with pytest.raises(pymysql.OperationalError, match="refused"):
+                pymysql.connect(**kin.connection_parameters())
+        finally:
+            kin.start()
+        pymysql.connect(**kin.connection_parameters()).close()
+
+    def test_a_crashed_server_starts_again(self, kin: MySQLFamilyServer) -> None:
+        """One that ended by itself leaves nothing in the way of the next."""
+        os.kill(int((kin.directory / "pid").read_text()), signal.SIGKILL)
+        wait_until(lambda: not kin.running, "the server to crash")
+        kin.start()
+        pymysql.connect(**kin.connection_parameters()).close()
+
+    def test_a_failed_start_says_why(self, kin: MySQLFamilyServer) -> None:
+        """The error has the server's own words, and the next start is not hindered."""
+        good = kin.configuration.read_text()
+        kin.stop()
+        try:
+            kin.configuration.write_text(good + "no_such_thing = ON\n")
+            with pytest.raises(ServerError, match="unknown variable 'no_such_thing=ON"):
+                kin.start()
+        finally:
+            kin.configuration.write_text(good)
+            kin.start()
+
+    def test_a_missing_mariadb_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A machine without it fails the tests; it does not skip them."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(mariadb_module, "SYSTEM", str(tmp_path))
+        with pytest.raises(ServerError, match="need a MariaDB server"):
+            MariaDBServer()
+
+    def test_a_missing_mysql_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The error says where to get one."""
+        monkeypatch.setattr(mysql_module, "ARCHIVE", tmp_path / "mysql.tar")
+        with pytest.raises(ServerError, match=r"need a MySQL server.*fetch-mysql"):
+            MySQLServer()
+
+    def test_a_damaged_mysql_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Half an archive is no server, and nothing of it stays behind."""
+        half = tmp_path / "mysql.tar"
+        with mysql_module.ARCHIVE.open("rb") as archive:
+            half.write_bytes(archive.read(20_000_000))
+        monkeypatch.setattr(mysql_module, "ARCHIVE", half)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with pytest.raises(ServerError, match=f"cannot unpack {half}"):
+            MySQLServer()
+        assert list(tmp_path.iterdir()) == [half]
+
+
+@pytest.mark.parametrize(
+    "server", ["postgres.PostgresServer", "mariadb.MariaDBServer", "mysql.MySQLServer"]
+)
+def test_nothing_survives_a_killed_test_run(server: str) -> None:
     """Not even SIGKILL leaves a server or its files behind."""
+    module, name = server.split(".")
     program = (
-        "from tests.servers.postgres import PostgresServer as Server; s = Server();"
+        f"from tests.servers.{module} import {name} as Server; s = Server();"
         "s.start(); print(s.port, s.directory, flush=True); input()"
     )
     run = subprocess.Popen(
@@ -316,3 +485,17 @@ def accepts(port: int) -> bool:
     """Whether somebody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
+
+
+def execute(connection: pymysql.Connection, query: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the rows that a query gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        rows: tuple[tuple[Any, ...], ...] = cursor.fetchall()
+    return rows
+
+
+def value(connection: pymysql.Connection, query: str) -> Any:
+    """Return the only value that a query gives."""
+    ((answer,),) = execute(connection, query)
+    return answer

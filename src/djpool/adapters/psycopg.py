@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from djpool.adapters.libpq import limit_connect
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
@@ -19,8 +19,6 @@ from djpool.core.options import NativeKey, Offer, PoolOptions
 # A plain int: this comparison is on the hot path.
 IDLE = int(TransactionStatus.IDLE)
 UNUSABLE = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
-# libpq and psycopg take a shorter connect_timeout for this one.
-LEAST_CONNECT_TIMEOUT = 2
 
 
 class PsycopgDriver(Driver):
@@ -68,17 +66,6 @@ class PsycopgDriver(Driver):
             raise psycopg.OperationalError(f"the connection came back {name}")
         connection.rollback()
         connection.autocommit = self._autocommit
-
-
-def limit_connect(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-    """Have libpq give up by then; it counts whole seconds, two or more."""
-    least = max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT)
-    wanted = params.get("connect_timeout")
-    try:
-        seconds = int(float(wanted)) if wanted is not None else 0
-    except (TypeError, ValueError):
-        return params  # the driver says what is wrong with it
-    return {**params, "connect_timeout": min(seconds, least) if seconds > 0 else least}
 
 
 def _native(options: PoolOptions) -> NativePool:

@@ -67,6 +67,8 @@ _own_affairs = _OwnAffairs()
 class PsycopgNativePool:
     """Idle connections in a `psycopg_pool.ConnectionPool`."""
 
+    capacity: int | None = None
+
     def __init__(self, options: PoolOptions) -> None:
         settings: dict[str, Any] = {
             "min_size": 0,

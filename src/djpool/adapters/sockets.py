@@ -1,8 +1,13 @@
-"""A look at a socket without reading from it."""
+"""A look at a socket without reading from it, and an end to waiting for it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
+import threading
+from collections.abc import Iterator
 
 
 def is_quiet(fd: int) -> bool:
@@ -31,3 +36,26 @@ def wait_readable(fd: int, timeout: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(timeout * 1000))
+
+
+@contextlib.contextmanager
+def cut_off(fd: int, timeout: float) -> Iterator[None]:
+    """Shut the socket down if the block takes longer than `timeout` seconds.
+
+    For drivers that wait for an answer for ever: they see the stream end, and raise.
+    It has a handle of its own, so `fd` may be closed, and be another file's, meanwhile.
+    """
+    with socket.socket(fileno=os.dup(fd)) as handle:
+        watchdog = threading.Timer(timeout, _shut_down, [handle])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+            watchdog.join()  # at once: it never uses the handle after this
+
+
+def _shut_down(handle: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side was faster
+        handle.shutdown(socket.SHUT_RDWR)

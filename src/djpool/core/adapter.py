@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from djpool.core.driver import Driver, NativePool
+from djpool.core.driver import Driver, NativePool, check_capacity
 from djpool.core.options import Offer, PoolOptions
 
 
@@ -15,11 +15,14 @@ class Connector:
     """What an adapter gets to build with.
 
     `connect` opens a connection in so many seconds; `autocommit` is how the
-    project's settings want connections to be while they are at rest.
+    project's settings want connections to be while they are at rest. `open` does
+    what `connect` does, and gives the Django connection that did it, too: for an
+    adapter that has no words of its own. There is none without Django.
     """
 
     connect: Callable[[float], Any]
     autocommit: bool = True
+    open: Callable[[float], tuple[Any, Any]] | None = None
 
 
 def _unlimited(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:  # noqa: ARG001 (uniform)
@@ -41,6 +44,7 @@ class Adapter:
         limit: Puts a number of seconds into connection parameters, so that the
             driver gives up by then; it keeps a shorter one that is there.
         missing: What has to be installed for these options, as a sentence.
+        pooling: Connection parameters with which the driver pools by itself.
     """
 
     offer: Offer
@@ -48,11 +52,19 @@ class Adapter:
     native: Callable[[PoolOptions], NativePool] | None = None
     limit: Callable[[Mapping[str, Any], float], Mapping[str, Any]] = _unlimited
     missing: Callable[[PoolOptions], str | None] = _nothing_missing
+    pooling: tuple[str, ...] = ()
 
     def build(
         self, options: PoolOptions, connector: Connector
     ) -> tuple[Driver, NativePool | None]:
-        """The parts of a pool for these options."""
-        use_native = self.native is not None and options.implementation == "native"
+        """The parts of a pool for these options.
+
+        Raises:
+            OptionsError: The native pool cannot do what they say.
+        """
         driver = self.driver(connector)
-        return driver, self.native(options) if use_native and self.native else None
+        if self.native is None or options.implementation != "native":
+            return driver, None
+        native = self.native(options)
+        check_capacity(native, options.max_size)
+        return driver, native

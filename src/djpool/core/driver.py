@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from djpool.core.errors import OptionsError
 from djpool.core.slot import Slot
 
 
@@ -65,6 +66,8 @@ class NativePool(Protocol):
 
     #: The pool itself, for those who know it.
     native: Any
+    #: How many connections it can keep at most; None for any number.
+    capacity: int | None
 
     def join(self, slot: Slot) -> None:
         """Enter a new connection, that of `slot`, into the books, and lend one."""
@@ -80,3 +83,13 @@ class NativePool(Protocol):
 
     def close(self) -> None:
         """Lend no more. Must not wait for anything."""
+
+
+def check_capacity(native: NativePool | None, max_size: int) -> None:
+    """Raise OptionsError if that many are more than the native pool can keep."""
+    if native is None or native.capacity is None or max_size <= native.capacity:
+        return
+    raise OptionsError(
+        f"max_size must be from 1 to {native.capacity} with the driver's own pool, "
+        f'not {max_size}; implementation "fallback" takes any number'
+    )

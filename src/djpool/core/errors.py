@@ -51,6 +51,7 @@ class ErrorKinds(NamedTuple):
     timeout: type[PoolTimeout] = PoolTimeout
     busy: type[PoolBusy] = PoolBusy
     closed: type[PoolClosed] = PoolClosed
+    options: type[OptionsError] = OptionsError
 
 
 CORE_ERRORS = ErrorKinds()

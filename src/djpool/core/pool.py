@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import Any, final
 
-from djpool.core.driver import Driver, NativePool
+from djpool.core.driver import Driver, NativePool, check_capacity
 from djpool.core.errors import (
     CORE_ERRORS,
     ErrorKinds,
@@ -547,15 +547,17 @@ class Pool:
         when they come back.
 
         Raises:
-            OptionsError: The sizes are no whole numbers, or out of bounds.
+            OptionsError: The sizes are no whole numbers, or out of bounds, or more
+                than the native pool can keep.
         """
         gate = self._gate
         low = gate.min_size if min_size is None else min_size
         high = gate.max_size if max_size is None else max_size
         try:
             checked = PoolOptions(min_size=low, max_size=high)
+            check_capacity(self._native, checked.max_size)
         except OptionsError as error:
-            raise OptionsError(f"pool {self._name!r}: {error}") from None
+            raise self._errors.options(f"pool {self._name!r}: {error}") from None
         gate.resize(checked.min_size, checked.max_size)
         if gate.tight:
             self._sweep(lambda _slot: None)  # what is surplus is not laid back
