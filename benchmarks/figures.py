@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from tests.servers.mysql import MySQLFamilyServer
     from tests.servers.postgres import PostgresServer
 
 Subject = TypeVar("Subject", bound=Hashable)
@@ -161,9 +162,22 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def postgres_server() -> PostgresServer:
     """The tests' PostgreSQL, not started yet."""
-    root = str(Path(__file__).resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    _find_tests()
     from tests.servers.postgres import PostgresServer
 
     return PostgresServer()
+
+
+def mysql_server(kind: str) -> MySQLFamilyServer:
+    """The tests' MariaDB or MySQL ("mariadb", "mysql"), not started yet."""
+    _find_tests()
+    from tests.servers.mariadb import MariaDBServer
+    from tests.servers.mysql import MySQLServer
+
+    return MariaDBServer() if kind == "mariadb" else MySQLServer()
+
+
+def _find_tests() -> None:
+    root = str(Path(__file__).resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)

@@ -4,23 +4,30 @@ One cycle is the signal request_started, one ORM get() by primary key, and the s
 request_finished, in one thread; each configuration has a process of its own. Time and
 round trips are taken in separate passes, so that counting disturbs no clock.
 
-    python benchmarks/request.py [--quick] [--markdown] [postgresql] [sqlite]
+    python benchmarks/request.py [--quick] [--markdown] [database ...]
 """
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from cycle import Subject
+from databases import (
+    DATABASES,
+    KEPT,
+    OURS,
+    OURS_NATIVE,
+    STOCK,
+    Configuration,
+    Database,
+    Site,
+)
 from figures import (
     Spread,
     Table,
@@ -28,153 +35,14 @@ from figures import (
     arguments,
     conditions,
     interleave,
-    postgres_server,
     progress,
     show,
     targets_table,
 )
 from turns import TurnCounter
 
-# What all are compared with: a connection that is there already, and stays.
-KEPT = "CONN_MAX_AGE=600"
-STOCK = "CONN_MAX_AGE=0"
-OURS, OURS_NATIVE = "djpool", "djpool, native"
-
 # Whether each request has a Django connection of its own, as under ASGI.
 MODES = {False: "the thread's own wrapper", True: "a new wrapper for each request"}
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """One way to set an alias up: what its entry in DATABASES says besides where.
-
-    `needs` is a module without which it is left out.
-    """
-
-    name: str
-    engine: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    needs: str = "django"
-
-    @property
-    def possible(self) -> bool:
-        """Whether everything is installed."""
-        return importlib.util.find_spec(self.needs) is not None
-
-    def entry(self, place: Mapping[str, Any]) -> dict[str, Any]:
-        """The entry of a database that is at `place`."""
-        return {"ENGINE": self.engine, **place, **self.settings}
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """What a server writes down."""
-
-    statements: Callable[[], int]  # that it was given so far
-    end: Callable[[], None]  # of logging them: from now on it is only fast
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A database that runs. `place` is where, in the words of DATABASES.
-
-    One with a log is reached over TCP, and its round trips are counted.
-    """
-
-    place: Mapping[str, Any]
-    log: Log | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """A kind of database, how to get one, and what is measured on it."""
-
-    name: str
-    open: Callable[[Path], AbstractContextManager[Site]]
-    distributions: tuple[str, ...]
-    configurations: tuple[Configuration, ...]
-
-
-# -- databases -----------------------------------------------------------------
-
-
-@contextmanager
-def postgresql(_directory: Path) -> Iterator[Site]:
-    with postgres_server() as server:
-
-        def statements() -> int:
-            asked = re.compile(r"LOG:  (?:statement|execute [^:]*): ")
-            return len(asked.findall(server.log_since(0)))
-
-        def log_statements(which: str) -> None:
-            with server.admin() as admin:
-                admin.execute(f"ALTER SYSTEM SET log_statement = '{which}'")
-                admin.execute("SELECT pg_reload_conf()")
-            time.sleep(0.5)  # sessions learn of it one by one
-
-        place = {
-            "HOST": server.host,
-            "PORT": server.port,
-            "USER": server.user,
-            "PASSWORD": server.password,
-            "NAME": server.database,
-        }
-        yield Site(place, Log(statements, lambda: log_statements("none")))
-
-
-@contextmanager
-def sqlite(directory: Path) -> Iterator[Site]:
-    yield Site({"NAME": str(directory / "bench.sqlite3")})
-
-
-def pool(**options: Any) -> dict[str, Any]:
-    return {"OPTIONS": {"pool": {"max_size": 4, **options}}}
-
-
-POSTGRESQL = "django.db.backends.postgresql"
-SQLITE = "django.db.backends.sqlite3"
-
-DATABASES = (
-    Database(
-        "PostgreSQL",
-        postgresql,
-        ("psycopg", "psycopg-pool", "django-db-connection-pool", "SQLAlchemy"),
-        (
-            Configuration(KEPT, POSTGRESQL, {"CONN_MAX_AGE": 600}),
-            Configuration(STOCK, POSTGRESQL),
-            Configuration("Django's pool", POSTGRESQL, pool()),
-            Configuration(
-                "Django's pool, CONN_HEALTH_CHECKS",
-                POSTGRESQL,
-                {**pool(), "CONN_HEALTH_CHECKS": True},
-            ),
-            Configuration(
-                "django-db-connection-pool",
-                "dj_db_conn_pool.backends.postgresql",
-                {"POOL_OPTIONS": {"POOL_SIZE": 4, "MAX_OVERFLOW": 0}},
-                needs="dj_db_conn_pool",
-            ),
-            Configuration(
-                OURS_NATIVE,
-                "djpool.backends.postgresql",
-                pool(implementation="native"),
-            ),
-            Configuration(
-                OURS, "djpool.backends.postgresql", pool(implementation="fallback")
-            ),
-        ),
-    ),
-    Database(
-        "SQLite",
-        sqlite,
-        (),
-        (
-            Configuration(KEPT, SQLITE, {"CONN_MAX_AGE": 600}),
-            Configuration(STOCK, SQLITE),
-            Configuration(OURS, "djpool.backends.sqlite3", pool()),
-        ),
-    ),
-)
 
 
 # -- measuring -----------------------------------------------------------------
@@ -282,15 +150,21 @@ def cost_table(database: Database, costs: Costs, new: bool) -> Table:
 
 
 def targets(results: Mapping[str, Costs]) -> Iterator[Target]:
-    for costs in filter(None, [results.get("PostgreSQL")]):
-        for name in (OURS_NATIVE, OURS):
+    for database, costs in results.items():
+        for name in dict.fromkeys(
+            name for name, _new in costs if name.startswith(OURS)
+        ):
             trips = [costs[name, new].round_trips for new in MODES]
+            if None in trips:
+                continue
             yield Target(
-                f"PostgreSQL, {name}: round trips, own and new wrapper",
+                f"{database}, {name}: round trips, own and new wrapper",
                 "1, 1",
                 ", ".join(f"{each:g}" for each in trips if each is not None),
                 trips == [1, 1],
             )
+    for costs in filter(None, [results.get("PostgreSQL")]):
+        for name in (OURS_NATIVE, OURS):
             ratio = costs[name, False].seconds.ratio(costs[KEPT, False].seconds)
             yield Target(
                 f"PostgreSQL, {name}: time / {KEPT}, own wrapper",

@@ -1,4 +1,4 @@
-"""The geographic backends, on a real PostGIS and a real SpatiaLite."""
+"""The geographic backends, each on the real thing."""
 
 from __future__ import annotations
 
@@ -44,6 +44,18 @@ def test_postgis(
     stats = djpool.stats(alias)
     assert stats.opened_total == 1
     assert stats.in_use == 0
+
+
+@pytest.mark.parametrize("engine", ["gis_mysql@mariadb", "gis_mysql@mysql"])
+def test_gis_mysql(engine: str, make_alias: MakeAlias) -> None:
+    alias = make_alias(engine)
+    for _ in range(3):
+        assert run(alias, "SELECT ST_AsText(ST_PointFromText('POINT(1 2)'))") == (
+            "POINT(1 2)"
+        )
+    assert connections[alias].ops.select == "ST_AsBinary(%s)"  # type: ignore[attr-defined]
+    stats = djpool.stats(alias)
+    assert (stats.opened_total, stats.in_use) == (1, 0)
 
 
 @override_settings(SPATIALITE_LIBRARY_PATH="mod_spatialite")
