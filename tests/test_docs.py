@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# An example that begins with its file's name is that file for those after it.
+NAMED = re.compile(r"# (\S+\.py)\n")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 # Examples of settings are settings: their pools must be right. Others run in a
@@ -51,19 +53,34 @@ connections.close_all()
 """
 
 
+def save(code: str, folder: Path, name: str) -> Path:
+    """Write an example down, in packages if its name says so."""
+    named = NAMED.match(code)
+    example = folder / (named[1] if named else name)
+    example.parent.mkdir(parents=True, exist_ok=True)
+    for package in example.relative_to(folder).parents:
+        (folder / package / "__init__.py").touch()
+    example.write_text(code)
+    return example
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
+    path = os.pathsep.join([str(tmp_path), *sys.path])
     for number, code in enumerate(BLOCK.findall(page.read_text())):
-        example = tmp_path / f"{page.stem}_{number}.py"
-        example.write_text(code)
+        example = save(code, tmp_path, f"{page.stem}_{number}.py")
+        how: list[str | Path] = ["-c", RUNNER, example, tmp_path / "database.sqlite3"]
+        if example.name.startswith("test_"):
+            how = ["-m", "pytest", "-q", "-p", "no:django", example]
         run = subprocess.run(
-            [sys.executable, "-c", RUNNER, example, tmp_path / "database.sqlite3"],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            [sys.executable, *how],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert run.returncode == 0, f"{code}\n{run.stderr}"
+        assert run.returncode == 0, f"{code}\n{run.stdout}{run.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

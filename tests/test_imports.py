@@ -47,6 +47,10 @@ LAYERS = {
     ),
     "monitor": Layer({"monitor", "core"}, set()),
     "exporters": Layer({"exporters", "core"}, {"prometheus_client", "opentelemetry"}),
+    "testing": Layer(
+        {"testing", "core", "api", "checks", "errors", "other_backends", "signals"},
+        {"django", "pytest"},
+    ),
 }
 
 
@@ -129,6 +133,15 @@ def test_an_adapter_knows_one_driver() -> None:
         roots = {found.root for found in imports(path)}
         known = [family for family in DRIVERS if family & roots]
         assert len(known) <= 1, f"{path.name} imports {known}"
+
+
+def test_only_the_suites_need_pytest() -> None:
+    """They are for others' tests; a project runs without it."""
+    suites = package() / "testing"
+    for path in package().rglob("*.py"):
+        if suites not in path.parents:
+            roots = {found.root for found in imports(path)}
+            assert not roots & {"pytest", "_pytest"}, path
 
 
 @pytest.mark.parametrize(

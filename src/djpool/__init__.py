@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         PoolError,
         PoolTimeout,
     )
+    from djpool.other_backends import pooled
 
 __all__ = [
     "Histogram",
@@ -28,6 +29,7 @@ __all__ = [
     "PoolTimeout",
     "close_all",
     "pool",
+    "pooled",
     "stats",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
         "PoolError",
         "PoolTimeout",
     ),
+    "djpool.other_backends": ("pooled",),
 }
 
 

@@ -95,8 +95,7 @@ def pool_of(wrapper: PooledWrapper) -> Pool | None:
     identity = (
         type(wrapper),
         _WHAT_IT_IS(described),
-        settings.USE_TZ,
-        settings.TIME_ZONE,
+        *(getattr(settings, name) for name in wrapper.djpool_settings),
     )
     pool = registry.find(wrapper.alias, identity)
     if pool is not None:

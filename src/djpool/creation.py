@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
+
+from django.db import connections
 
 from djpool import config
 
@@ -14,22 +17,33 @@ else:
     _Base = object
 
 
+# Seconds for what is still in use, by a thread that is about to end, to come back.
+PATIENCE = 2.0
+
+
 class PooledCreation(_Base):
     """Mixed into a backend's `DatabaseCreation`, before it."""
 
     def _create_test_db(self, *args: Any, **kwargs: Any) -> str:
-        config.registry.close_all()
+        _leave()
         return super()._create_test_db(*args, **kwargs)  # type: ignore[misc,no-any-return]  # the stubs leave it out
 
     def _clone_test_db(self, *args: Any, **kwargs: Any) -> None:
-        self.connection.close()
-        # Of every alias: a mirror has connections to the same database.
-        config.registry.close_all()
+        _leave()
         super()._clone_test_db(*args, **kwargs)  # type: ignore[misc]
 
-    def _destroy_test_db(self, *args: Any, **kwargs: Any) -> None:
-        config.registry.close_all()
-        super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]
+    def destroy_test_db(self, *args: Any, **kwargs: Any) -> None:
+        _leave()  # also one that is kept
+        super().destroy_test_db(*args, **kwargs)
+
+
+def _leave() -> None:
+    """Close the connections of every alias: a mirror's are to the same database."""
+    connections.close_all()  # this thread's
+    # A thread that ended without closing its Django connection left it in a
+    # reference cycle, and with it the lease.
+    gc.collect()
+    config.registry.close_all(PATIENCE)
 
 
 def pooled_creation(base: type[BaseDatabaseCreation]) -> type[BaseDatabaseCreation]:

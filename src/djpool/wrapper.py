@@ -43,6 +43,8 @@ class PooledWrapper(_Base):
     #: Attributes that the backend sets on itself while connecting, and that are
     #: as true for every other connection of the pool.
     djpool_carried: ClassVar[tuple[str, ...]] = ()
+    #: Settings of the project that the backend goes by while connecting.
+    djpool_settings: ClassVar[tuple[str, ...]] = ("USE_TZ", "TIME_ZONE")
 
     #: Django's own pools look here, on PostgreSQL and Oracle: there is none.
     pool = None

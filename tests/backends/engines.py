@@ -20,7 +20,8 @@ POSTGRESQL = (
 )
 MYSQL = ["mysql@mariadb", "mysql@mysql"]
 CONNECTOR = ["mysql_connector-native", "mysql_connector-fallback"]
-SERVERS = [*POSTGRESQL, *MYSQL, *CONNECTOR]
+ORACLE = [] if OTHER_DRIVERS else ["oracle-native", "oracle-fallback"]
+SERVERS = [*POSTGRESQL, *MYSQL, *CONNECTOR, *ORACLE]
 ENGINES = SERVERS if OTHER_DRIVERS else ["sqlite3", *SERVERS]
 
 USUAL = {
@@ -29,6 +30,8 @@ USUAL = {
     "mysql": "mariadb",
     "gis_mysql": "mariadb",
     "mysql_connector": "mysql",
+    "oracle": "oracle",
+    "gis_oracle": "oracle",
 }
 
 

@@ -30,32 +30,47 @@ def server(engine: str, request: pytest.FixtureRequest) -> Any:
     return server_of(engine, request)
 
 
-# What is wrong in the settings, and the words of PostgreSQL's and of MySQL's drivers.
-CAUSES: dict[str, tuple[dict[str, Any], str, str]] = {
+# What is wrong in the settings, and what each vendor's drivers say of it.
+CAUSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "wrong password": (
         {"PASSWORD": "wrong"},
-        'password authentication failed for user "djpool"',
-        "1045.*Access denied for user 'djpool'",
+        {
+            "postgresql": 'password authentication failed for user "djpool"',
+            "mysql": "1045.*Access denied for user 'djpool'",
+            "oracle": "ORA-01017",
+        },
     ),
     "unknown database": (
         {"NAME": "nowhere"},
-        'database "nowhere" does not exist',
-        "1044.*Access denied|1049.*Unknown database",
+        {
+            "postgresql": 'database "nowhere" does not exist',
+            "mysql": "1044.*Access denied|1049.*Unknown database",
+            "oracle": 'DPY-6003: SID "nowhere" is not registered',
+        },
     ),
     "unknown role": (
         {"USER": "nobody_here"},
-        'password authentication failed for user "nobody_here"',
-        "1045.*Access denied for user 'nobody_here'",
+        {
+            "postgresql": 'password authentication failed for user "nobody_here"',
+            "mysql": "1045.*Access denied for user 'nobody_here'",
+            "oracle": "ORA-01017",
+        },
     ),
     "unknown host": (
         {"HOST": "no-such-host.invalid"},
-        "failed to resolve host|could not translate host name",
-        "2003|2005",
+        {
+            "postgresql": "failed to resolve host|could not translate host name",
+            "mysql": "2003|2005",
+            "oracle": "Name or service not known",
+        },
     ),
     "nobody listens": (
         {"PORT": "free"},
-        "[Cc]onnection refused",
-        "2002|2003",
+        {
+            "postgresql": "[Cc]onnection refused",
+            "mysql": "2002|2003",
+            "oracle": "DPY-6005(.|\n)*refused",
+        },
     ),
 }
 
@@ -65,14 +80,14 @@ def test_the_server_s_own_words_reach_the_caller(
     cause: str, engine: str, make_alias: MakeAlias
 ) -> None:
     """Not "couldn't get a connection after 30 sec"."""
-    changes, postgresql, mysql = CAUSES[cause]
+    changes, words = CAUSES[cause]
     if changes == {"PORT": "free"}:
         changes = {"PORT": str(free_port())}
     alias = make_alias(engine, pool=engine_of(engine).pool | {"timeout": 30}, **changes)
     wrapper = connections[alias]
-    words = postgresql if wrapper.vendor == "postgresql" else mysql
     began = time.monotonic()
-    with pytest.raises(Error, match=words) as caught:
+    # A name that cannot be resolved, python-oracledb tells as Python does.
+    with pytest.raises((Error, OSError), match=words[wrapper.vendor]) as caught:
         wrapper.ensure_connection()
     # The deadline is 30 s; a bound as wide as this says "at once".
     assert time.monotonic() - began < 15

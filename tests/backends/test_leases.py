@@ -23,14 +23,14 @@ from django.test.utils import override_settings
 import djpool
 from djpool.signals import lease_acquired, lease_released
 from tests.backends.conftest import MakeAlias, pooled
-from tests.backends.engines import POSTGRESQL
+from tests.backends.engines import CONNECTOR, POSTGRESQL
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 
 NewWrapper = Callable[[], BaseDatabaseWrapper]
 
 # Databases that a server has anyway.
-OTHER = {"postgresql": "postgres", "mysql": "information_schema"}
+OTHER = {"postgresql": "postgres", "mysql": "information_schema", "oracle": "OTHERPDB"}
 
 
 def one(wrapper: BaseDatabaseWrapper, sql: str = "SELECT 1") -> Any:
@@ -535,3 +535,17 @@ def test_receivers_of_connection_created_may_query_by_alias(
     assert answers == [42]
     assert connections[alias] is wrapper
     assert djpool.stats(alias).opened_total == 1
+
+
+@pytest.mark.parametrize("engine", CONNECTOR)
+def test_what_debug_says_while_connecting_is_for_one_lease(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """Connector/Python's backend makes errors of warnings by it; tests change it."""
+    alias = pooled(engine, make_alias)
+    for debug in (True, False):
+        with override_settings(DEBUG=debug):
+            wrapper = connections.create_connection(alias)
+            wrapper.ensure_connection()
+            assert wrapper.connection.raise_on_warnings is debug
+            wrapper.close()

@@ -124,6 +124,15 @@ def test_the_keeper_keeps_no_pool_alive_and_ends_after_the_last() -> None:
     wait_until(lambda: keeper._thread is None, "the thread to end")
 
 
+def test_the_keeper_ends_when_the_last_pool_is_closed() -> None:
+    """Though somebody still refers to it."""
+    keeper = Keeper()
+    pool = make(keeper)
+    pool.acquire().release()
+    pool.close()
+    wait_until(lambda: keeper._thread is None, "the thread to end")
+
+
 def test_the_keeper_survives_a_driver_s_surprise(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -30,6 +30,7 @@ ARCHIVE = Path(__file__).parents[2] / ".cache" / "mysql.tar"
 CONFIGURATION = """
 [mysqld]
 datadir = {directory}/data
+tmpdir = {directory}
 socket = {socket}
 pid_file = {directory}/pid
 bind_address = {host}

@@ -188,7 +188,7 @@ class PostgresServer(ServerProcess):
         with self.admin() as admin:
             doomed = pids(admin, user)
             admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM unnest(%s) pid", [doomed]
+                "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid", [doomed]
             )
             wait_until(
                 lambda: not set(doomed) & set(pids(admin, user)),

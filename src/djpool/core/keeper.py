@@ -72,6 +72,8 @@ class Keeper:
                     due[pool] = self._maintain(pool)
             del pool
             pools.clear()  # or this thread would keep them alive while it waits
+            if not self._pools:
+                continue  # the last one was closed: nobody may nudge any more
             wait = min(due.values(), default=0.0) - time.monotonic()
             nudged = self._sleep(min(max(wait, 0.0), LONGEST))
 

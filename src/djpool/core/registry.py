@@ -53,17 +53,20 @@ class Registry:
         """For each alias that has pools, the one made last."""
         return {alias: pools[0][1] for alias, pools in self._pools.items() if pools}
 
-    def close(self, alias: str) -> None:
-        """Close the pools of `alias` and forget them; the next use makes a new one."""
+    def close(self, alias: str, timeout: float = 0.0) -> None:
+        """Close the pools of `alias` and forget them; the next use makes a new one.
+
+        Waits up to `timeout` seconds for the leases of each to end.
+        """
         with self._lock:
             pools = self._pools.pop(alias, ())
         for _identity, pool in pools:
-            pool.close()
+            pool.close(timeout)
 
-    def close_all(self) -> None:
-        """Close every pool and forget them. Also called at exit."""
+    def close_all(self, timeout: float = 0.0) -> None:
+        """Close every pool and forget them, as `close()` does. Also called at exit."""
         for alias in list(self._pools):
-            self.close(alias)
+            self.close(alias, timeout)
 
     def _after_fork_in_child(self) -> None:
         # Threads other than this one are gone, and locks may be held for ever.

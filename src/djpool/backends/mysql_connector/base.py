@@ -12,6 +12,8 @@ class MySQLConnectorPooling(PooledWrapper):
     djpool_adapter = adapter
     # The server's data, or else each new Django connection would ask for it.
     djpool_carried = ("isolation_level", "mysql_server_data")
+    # Whether a warning of the server's is an error.
+    djpool_settings = (*PooledWrapper.djpool_settings, "DEBUG")
 
 
 class DatabaseWrapper(MySQLConnectorPooling, base.DatabaseWrapper):

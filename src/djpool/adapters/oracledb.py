@@ -1,0 +1,264 @@
+"""python-oracledb, over its own session pool ("native") or over djpool's stack.
+
+In thin mode, that is. Thick mode, which is Oracle's own client library, has the
+fallback only, and keeps no deadline while it connects.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import oracledb
+
+from djpool.adapters.oracledb_inside import (
+    Deadline,
+    Haste,
+    find_socket,
+    keep_from_children,
+)
+from djpool.adapters.oracledb_pool import KNOWN, OracleNativePool
+from djpool.adapters.sockets import is_quiet
+from djpool.core.adapter import Adapter, Connector
+from djpool.core.driver import Driver, NativePool
+from djpool.core.options import NativeKey, Offer, PoolOptions
+
+#: How the Django connection that opens a session is to get it; None is "as ever".
+connecting: ContextVar[Callable[..., Any] | None] = ContextVar(
+    "connecting", default=None
+)
+
+# Milliseconds for the server's answer to a farewell. It need not answer.
+FAREWELL = 500
+# Kept by the driver in Python, and so at no cost the same on each lease.
+KEPT = (
+    "autocommit",
+    "call_timeout",
+    "inputtypehandler",
+    "outputtypehandler",
+    "stmtcachesize",
+)
+_kept = operator.attrgetter(*KEPT)
+
+
+class OracleDriver(Driver):
+    """python-oracledb's words."""
+
+    vendor = "oracle"
+
+    def __init__(self, connector: Connector) -> None:
+        super().__init__(self._connect)
+        self._open = connector.connect
+        #: Opens a session: with a deadline, and what `oracledb.connect()` takes.
+        self.opens: Callable[..., Any] = open_session
+
+    def _connect(self, timeout: float) -> Any:
+        with Deadline(timeout) as deadline:
+            token = connecting.set(partial(self.opens, deadline))
+            try:
+                connection = self._open(timeout)
+            except oracledb.Error as error:
+                if deadline.passed:
+                    raise _too_late(timeout, f": {error}") from error
+                raise
+            finally:
+                connecting.reset(token)
+        if deadline.passed:  # in the last moment; it was cut off
+            connection.close()
+            deadline.undo()
+            raise _too_late(timeout)
+        keep_from_children(connection)
+        connection.djpool_socket = find_socket(connection._impl)  # noqa: SLF001
+        connection.djpool_kept = _kept(connection)
+        return connection
+
+    def peek(self, connection: Any) -> bool:
+        if not connection.is_healthy():
+            return False  # it saw the end itself, or was told of one to come
+        handle = connection.djpool_socket
+        return handle is None or is_quiet(handle.fileno())
+
+    def ping(self, connection: Any, timeout: float) -> None:
+        _assert_healthy(connection)
+        patience = connection.call_timeout
+        # The driver waits that long for the answer, then again for the answer to
+        # its "never mind".
+        connection.call_timeout = max(int(timeout * 1000 / 2), 1)
+        connection.ping()
+        _assert_healthy(connection)
+        connection.call_timeout = patience
+
+    def at_rest(self, connection: Any) -> bool:
+        return (
+            connection.is_healthy()
+            and not connection.transaction_in_progress
+            and _kept(connection) == connection.djpool_kept
+        )
+
+    def tidy(self, connection: Any) -> None:
+        _assert_healthy(connection)
+        if connection.transaction_in_progress:
+            connection.rollback()
+        for name, value in zip(KEPT, connection.djpool_kept, strict=True):
+            setattr(connection, name, value)
+
+    def close(self, connection: Any) -> None:
+        try:
+            if connection.is_healthy():
+                connection.call_timeout = FAREWELL
+            connection.close()
+        finally:
+            # After a reset by the server, the driver forgets to.
+            if (handle := connection.djpool_socket) is not None:
+                handle.close()
+
+
+def _too_late(timeout: float, why: str = "") -> oracledb.OperationalError:
+    return oracledb.OperationalError(
+        f"no session could be opened in {timeout:g} s (timeout){why}"
+    )
+
+
+def _assert_healthy(connection: Any) -> None:
+    # Before each word about timeouts, too: without a socket, thin mode takes the
+    # process down with it.
+    if not connection.is_healthy():
+        raise oracledb.OperationalError("the connection is closed, or about to be")
+
+
+def open_session(deadline: Deadline, dsn: str, **settings: Any) -> Any:
+    """`oracledb.connect()` with a deadline."""
+    wanted = settings.pop("operation_callback", None)
+
+    def hear(name: str, arguments: Mapping[str, Any]) -> Any:
+        inside = arguments.get("impl")
+        if inside is not None and inside.thin:
+            Haste(inside.connect_params).apply(deadline.seconds)
+            deadline.watch(inside)
+        return None if wanted is None else wanted(name, arguments)
+
+    connection = oracledb.connect(dsn, operation_callback=hear, **settings)
+    connection.operation_callback = wanted
+    return connection
+
+
+@dataclass(frozen=True, slots=True)
+class OracleAdapter(Adapter):
+    """Its native pool opens the sessions itself."""
+
+    def build(
+        self, options: PoolOptions, connector: Connector
+    ) -> tuple[Driver, NativePool | None]:
+        driver, native = Adapter.build(self, options, connector)
+        if isinstance(driver, OracleDriver) and isinstance(native, OracleNativePool):
+            driver.opens = native.open_session
+        return driver, native
+
+
+def _missing(options: PoolOptions) -> str | None:
+    if "operation_callback" not in inspect.signature(oracledb.connect).parameters:
+        return (
+            f"it needs python-oracledb 26.1 or later, not {oracledb.__version__}, "
+            "which waits without a limit while it logs on"
+        )
+    if options.implementation == "fallback":
+        return None
+    if not oracledb.is_thin_mode():
+        return (
+            'implementation "native" is for python-oracledb\'s thin mode: after '
+            "init_oracle_client(), set implementation to fallback"
+        )
+    if not KNOWN:
+        return (
+            f"the pool of python-oracledb {oracledb.__version__} is not one that "
+            "djpool knows from inside: set implementation to fallback"
+        )
+    return None
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("a whole number")
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError("a whole number") from None
+
+
+def _renamed(option: str) -> NativeKey:
+    return NativeKey(translate=lambda value: {option: value})
+
+
+def _milliseconds(option: str) -> NativeKey:
+    return NativeKey(translate=lambda value: {option: _whole(value) / 1000})
+
+
+def _increment(value: Any) -> Mapping[str, Any]:
+    if _whole(value) < 0:
+        raise ValueError("0 or more")
+    return {}  # one session is opened at a time, and not before it is wanted
+
+
+def _getmode(value: Any) -> Mapping[str, Any]:
+    if value in (oracledb.POOL_GETMODE_WAIT, oracledb.POOL_GETMODE_TIMEDWAIT):
+        return {}  # who waits, waits up to the deadline
+    raise ValueError(
+        'POOL_GETMODE_WAIT or POOL_GETMODE_TIMEDWAIT; callers wait up to "timeout", '
+        "and never get more than max_size"
+    )
+
+
+def _homogeneous(value: Any) -> Mapping[str, Any]:
+    if value is not True:
+        raise ValueError("True: all sessions of an alias are the same user's")
+    return {}
+
+
+def _max_lifetime_session(value: Any) -> Mapping[str, Any]:
+    return {"max_lifetime": _whole(value) or None}
+
+
+def _ping_interval(value: Any) -> Mapping[str, Any]:
+    seconds = _whole(value)
+    if seconds > 0:
+        return {"check_after": seconds}
+    return {"check": seconds == 0}
+
+
+# The names of `oracledb.create_pool()`, as Django's `OPTIONS["pool"]` takes them.
+# Among them is "timeout", for idle seconds; here that is djpool's deadline.
+CREATE_POOL_KEYS: Mapping[str, NativeKey] = {
+    **dict.fromkeys(
+        inspect.signature(oracledb.ConnectParams).parameters,
+        NativeKey('Put connection parameters into "OPTIONS" itself.'),
+    ),
+    "min": _renamed("min_size"),
+    "max": _renamed("max_size"),
+    "increment": NativeKey(translate=_increment),
+    "getmode": NativeKey(translate=_getmode),
+    "wait_timeout": _milliseconds("timeout"),
+    "max_lifetime_session": NativeKey(translate=_max_lifetime_session),
+    "ping_interval": NativeKey(translate=_ping_interval),
+    "ping_timeout": _milliseconds("check_timeout"),
+    "homogeneous": NativeKey(translate=_homogeneous),
+    "pool_alias": _renamed("name"),
+    "session_callback": NativeKey("Use Django's connection_created signal."),
+    "connectiontype": NativeKey('Put "conn_class" into "OPTIONS" itself.'),
+    "pool_class": NativeKey("Leave it out; djpool has its own."),
+    "params": NativeKey('Put connection parameters into "OPTIONS" itself.'),
+    "max_sessions_per_shard": NativeKey("Leave it out; shards have no pool here."),
+    "soda_metadata_cache": NativeKey("Leave it out; it is for thick mode's pool."),
+}
+
+adapter = OracleAdapter(
+    offer=Offer(implementations=("native", "fallback"), keys=CREATE_POOL_KEYS),
+    driver=OracleDriver,
+    native=OracleNativePool,
+    missing=_missing,
+    pooling=("pool_alias",),
+)

@@ -1,0 +1,1 @@
+"""A value for ENGINE; see `base`."""

@@ -1,0 +1,5 @@
+"""django-tenants, with a pool."""
+
+import djpool
+
+DatabaseWrapper = djpool.pooled("django_tenants.postgresql_backend")
