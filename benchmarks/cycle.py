@@ -28,9 +28,12 @@ class Subject:
         self._process.start()
         theirs.close()  # else we would wait for a dead process for ever
 
-    def make_tables(self) -> None:
-        """Make what the cycle reads, in a database that is empty."""
-        self._order("make_tables")
+    def make_tables(self, *, migrate: bool) -> None:
+        """Make what the cycle reads, in a database that is empty.
+
+        With `migrate` also the tables of a new project.
+        """
+        self._order("make_tables", migrate)
 
     def run(self, cycles: int, *, new_wrapper: bool) -> float:
         """Run so many cycles; the median of the seconds that they took."""
@@ -92,11 +95,12 @@ class _Site:
         # Of connections that nobody closed, as CONN_MAX_AGE leaves them under ASGI.
         warnings.simplefilter("ignore", ResourceWarning)
 
-    def make_tables(self) -> None:
+    def make_tables(self, migrate: bool) -> None:
         from django.core.management import call_command
         from django.db import connection
 
-        call_command("migrate", verbosity=0)
+        if migrate:
+            call_command("migrate", verbosity=0)
         with connection.schema_editor() as editor:
             editor.create_model(self._item)
         self._item.objects.create(pk=1, name="the only one")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from figures import mysql_server, postgres_server
+from figures import mysql_server, oracle_server, postgres_server
 
 # What all are compared with: a connection that is there already, and stays.
 KEPT = "CONN_MAX_AGE=600"
@@ -68,6 +68,8 @@ class Database:
     open: Callable[[Path], AbstractContextManager[Site]]
     distributions: tuple[str, ...]
     configurations: tuple[Configuration, ...]
+    # Whether it is the real thing. An emulator knows little SQL.
+    real: bool = True
 
 
 # -- databases -----------------------------------------------------------------
@@ -110,6 +112,16 @@ def mysql_family(kind: str) -> Callable[[Path], AbstractContextManager[Site]]:
     return opened
 
 
+@contextmanager
+def oracle(_directory: Path) -> Iterator[Site]:
+    with oracle_server() as server:
+
+        def statements() -> int:
+            return server.mark()
+
+        yield Site(place_of(server), Log(statements, lambda: None))
+
+
 def place_of(server: Any) -> dict[str, Any]:
     """Where one of the tests' servers is, in the words of DATABASES."""
     return {
@@ -134,6 +146,7 @@ POSTGRESQL = "django.db.backends.postgresql"
 SQLITE = "django.db.backends.sqlite3"
 MYSQL = "django.db.backends.mysql"
 CONNECTOR = "mysql.connector.django"
+ORACLE = "django.db.backends.oracle"
 
 # SQLAlchemy's pool, for django-db-connection-pool.
 SQLALCHEMY = {"POOL_OPTIONS": {"POOL_SIZE": 4, "MAX_OVERFLOW": 0}}
@@ -217,6 +230,23 @@ DATABASES = (
                 pool(implementation="fallback"),
             ),
         ),
+    ),
+    Database(
+        "Oracle-emulated",
+        oracle,
+        ("oracledb",),
+        (
+            Configuration(KEPT, ORACLE, {"CONN_MAX_AGE": 600}),
+            Configuration(STOCK, ORACLE),
+            Configuration("Django's pool", ORACLE, {"OPTIONS": {"pool": {"max": 4}}}),
+            Configuration(
+                OURS_NATIVE, "djpool.backends.oracle", pool(implementation="native")
+            ),
+            Configuration(
+                OURS, "djpool.backends.oracle", pool(implementation="fallback")
+            ),
+        ),
+        real=False,
     ),
     Database(
         "SQLite",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from tests.servers.mysql import MySQLFamilyServer
+    from tests.servers.oracle import OracleServer
     from tests.servers.postgres import PostgresServer
 
 Subject = TypeVar("Subject", bound=Hashable)
@@ -175,6 +176,14 @@ def mysql_server(kind: str) -> MySQLFamilyServer:
     from tests.servers.mysql import MySQLServer
 
     return MariaDBServer() if kind == "mariadb" else MySQLServer()
+
+
+def oracle_server() -> OracleServer:
+    """The tests' Oracle Database, an emulator, not started yet."""
+    _find_tests()
+    from tests.servers.oracle import OracleServer
+
+    return OracleServer()
 
 
 def _find_tests() -> None:
