@@ -60,6 +60,39 @@ def waiting(pool: Pool, count: int = 1) -> Iterator[list[Lease | Exception]]:
         assert not thread.is_alive()
 
 
+def refused(pool: Pool, timeout: float = 0.01) -> PoolTimeout:
+    """What another thread is told that asks in vain."""
+    told: list[PoolTimeout] = []
+
+    def ask() -> None:
+        try:
+            pool.acquire(timeout).release()
+        except PoolTimeout as error:
+            told.append(error)
+
+    in_thread(ask).join(10)
+    return told[0]
+
+
+@contextlib.contextmanager
+def held_elsewhere(pool: Pool) -> Iterator[None]:
+    """Another thread has one connection while the block runs."""
+    over = threading.Event()
+
+    def hold() -> None:
+        with pool.acquire():
+            over.wait(30)
+
+    before = pool.stats().in_use
+    thread = in_thread(hold)
+    wait_until(lambda: pool.stats().in_use > before, "somebody to hold one")
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
 def test_nothing_is_connected_until_somebody_asks(server: Server) -> None:
     pool = make_pool(server)
     assert pool.stats().size == 0
@@ -118,15 +151,88 @@ def test_a_lease_ended_by_two_threads_ends_once(server: Server) -> None:
 
 def test_a_timeout_names_the_holders(server: Server) -> None:
     pool = make_pool(server, max_size=1, name="shop")
-    with pool.acquire(), pytest.raises(PoolTimeout) as caught:
-        pool.acquire(timeout=0.01)
-    told = str(caught.value)
+    with pool.acquire():
+        caught = refused(pool)
+    told = str(caught)
     assert "pool 'shop': no connection came free in 0.01 s" in told
     assert "size 1 of max_size 1, 1 in use, 0 idle, 0 opening" in told
     assert f"thread 'MainThread' ({threading.get_ident()}) for 0." in told
     assert "test_pool.py" not in told  # no stack unless it is asked for
-    assert caught.value.stats.in_use == 1
-    assert caught.value.__cause__ is None
+    assert caught.stats.in_use == 1
+    assert caught.__cause__ is None
+
+
+def test_who_has_all_there_are_is_told_so_at_once(server: Server) -> None:
+    """Nobody could give it one more, and waiting for itself it gives none back."""
+    pool = make_pool(server, max_size=2, timeout=3600)
+    with pool.acquire(), pool.acquire():
+        with pytest.raises(PoolTimeout, match="this thread has all 2 itself"):
+            pool.acquire()
+        assert pool.stats().timeouts_total == 1
+        assert refused(pool)  # somebody else just has to wait
+    assert_capacity(pool, server)
+
+
+def test_who_has_all_but_one_waits_for_that(server: Server) -> None:
+    pool = make_pool(server, max_size=2)
+    with held_elsewhere(pool), pool.acquire():
+        with pytest.raises(PoolTimeout, match="no connection came free"):
+            pool.acquire(timeout=0.01)
+
+
+def test_what_a_thread_that_ended_had_is_taken_back(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody refers to the lease, so no garbage collector would find it."""
+    pool = make_pool(server, max_size=1)
+    kept: list[Lease] = []
+    thread = in_thread(lambda: kept.append(pool.acquire()))
+    thread.join()
+    gc.disable()
+    try:
+        assert pool.stats().in_use == 1
+        pool.maintain()
+    finally:
+        gc.enable()
+    assert kept[0].ended
+    assert kept[0].connection is None
+    stats = pool.stats()
+    assert (stats.in_use, stats.idle, stats.reclaimed_total) == (0, 1, 1)
+    assert f"thread {thread.name!r} ({thread.ident}), which has ended" in caplog.text
+    kept[0].release()  # too late, and no harm
+    assert_capacity(pool, server)
+
+
+def test_an_idle_holder_that_lives_keeps_what_it_has(server: Server) -> None:
+    """However long: nothing is taken back for being idle."""
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=1)
+    with held_elsewhere(pool):
+        clock.pass_(1e6)
+        pool.maintain()
+        assert pool.stats().in_use == 1
+    assert pool.stats().reclaimed_total == 0
+
+
+def test_a_lease_held_for_long_is_told_of_once_and_its_end_too(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=2, leak_threshold=10)
+    with pool.acquire():
+        pool.maintain()
+        assert "leak_threshold" not in caplog.text
+        clock.pass_(11)
+        for _ in range(3):
+            pool.maintain()
+        assert caplog.text.count("held for longer than leak_threshold=10 s") == 1
+        assert "test_a_lease_held_for_long_is_told_of_once" in caplog.text
+        assert pool.stats().leaks_total == 1
+        clock.pass_(4)
+    assert "came back after 15.0 s" in caplog.text
+    with pool.acquire():
+        pass
+    assert pool.stats().leaks_total == 1
 
 
 def test_a_timeout_shows_the_stack_of_the_borrower_if_asked(server: Server) -> None:

@@ -73,6 +73,11 @@ class Gate:
 
     # -- in ---------------------------------------------------------------
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait that nobody else may. Ask under the lock."""
+        return self.max_waiting is not None and len(self.waiters) >= self.max_waiting
+
     def queue(self, timeout: float) -> Slot | Refused:
         """A slot, when the caller's turn has come, in `timeout` seconds at most.
 
@@ -101,7 +106,7 @@ class Gate:
         if timeout <= 0:
             self.counters.timeouts += 1
             return Refused.TIMEOUT
-        if self.max_waiting is not None and len(self.waiters) >= self.max_waiting:
+        if self.crowded:
             self.counters.rejected += 1
             return Refused.BUSY
         self.counters.waited += 1

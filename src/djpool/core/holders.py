@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterable
 from traceback import StackSummary, walk_stack
 from types import FrameType
@@ -33,9 +32,13 @@ def describe_holders(entries: Iterable[Entry], now: float) -> str:
 
 def describe_holder(entry: Entry, held: float) -> str:
     """Who has had a connection for `held` seconds, and from where, if that is known."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    who = names.get(entry.owner, "that has ended")
-    line = f"thread {who!r} ({entry.owner}) for {held:.1f} s"
+    owner = entry.owner
+    if owner is None:
+        return f"nobody any more, after {held:.1f} s"
+    ended = ", which has ended," if owner.ended else ""
+    line = f"thread {owner.name!r} ({owner.ident}){ended} for {held:.1f} s"
+    if entry.about is not None:
+        line += f", in {entry.about}"
     if entry.stack is None:
         return line
     frames = StackSummary.from_list(list(reversed(entry.stack)))

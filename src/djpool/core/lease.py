@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from djpool.core.owner import Owner
     from djpool.core.pool import Pool
     from djpool.core.slot import Slot
+
+
+class Holder(Protocol):
+    """Who has a lease, and wants to know when it is taken away."""
+
+    def djpool_may_lose(self, lease: Lease) -> bool:
+        """Whether nobody but the owner that has ended can be using it."""
+
+    def djpool_lost(self, lease: Lease) -> None:
+        """It was taken away: the connection is another's from now on."""
 
 
 class Lease:
@@ -20,12 +32,17 @@ class Lease:
     `release()` and `discard()` of an ended lease do nothing. Thread-safe.
     """
 
-    __slots__ = ("__weakref__", "_pool", "_token", "connection")
+    __slots__ = ("__weakref__", "_pool", "_token", "connection", "holder", "owner")
 
-    def __init__(self, pool: Pool, slot: Slot, connection: Any) -> None:
+    def __init__(self, pool: Pool, slot: Slot, connection: Any, owner: Owner) -> None:
         self._pool = pool
         self._token = [slot]  # list.pop() is atomic: the one step that decides
         self.connection: Any = connection
+        #: The thread or greenlet that leased it.
+        self.owner = owner
+        #: Who is told when the lease is taken away. It refers to the lease, so not
+        #: the other way round.
+        self.holder: weakref.ref[Holder] | None = None
 
     @property
     def pool(self) -> Pool:
@@ -58,6 +75,29 @@ class Lease:
             return
         self.connection = None
         self._pool.throw_away(slot)
+
+    def take_away(self) -> Slot | None:
+        """End it on behalf of an owner that has ended; None if it has ended.
+
+        The holder is told before anybody else can get the connection.
+        """
+        holder = self.holder() if self.holder is not None else None
+        if holder is not None and not holder.djpool_may_lose(self):
+            return None
+        try:
+            slot = self._token.pop()
+        except IndexError:
+            return None
+        self.connection = None
+        if holder is not None:
+            holder.djpool_lost(self)
+        return slot
+
+    def tell(self, about: str) -> None:
+        """Say what it is for, in words for messages."""
+        for slot in list(self._token):  # one, or none any more
+            if slot.entry is not None:
+                slot.entry.about = about
 
     def suspect(self) -> None:
         """Have the connection pinged before its next lease: an error was seen."""

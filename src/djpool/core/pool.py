@@ -7,9 +7,9 @@ import logging
 import os
 import random
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from threading import get_ident
 from typing import Any, final
 
 from djpool.core.driver import Driver, NativePool, check_capacity
@@ -25,6 +25,7 @@ from djpool.core.holders import borrower_stack, describe_holder, describe_holder
 from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
+from djpool.core.owner import current_owner
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
 
@@ -96,7 +97,8 @@ class Pool:
         self._peek = _own(driver, "peek")
         self._at_rest = _own(driver, "at_rest")
         self._check_after = _check_after(options)
-        self._traces = options.leak_threshold is not None
+        #: Whether it keeps in mind where each connection was borrowed.
+        self.traces = options.leak_threshold is not None
         if keeper is not None and options.min_size:
             keeper.watch(self)
 
@@ -144,11 +146,7 @@ class Pool:
         ):
             return self._acquire_slowly(slot, timeout)
         entry.direct += 1
-        entry.acquired_at = now
-        entry.owner = get_ident()
-        if self._traces:
-            entry.stack = borrower_stack(__file__)
-        return Lease(self, slot, entry.connection)
+        return self._lend(slot, entry, now)
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
         """Lease a connection after queueing, or after a look at the one in `slot`."""
@@ -161,23 +159,44 @@ class Pool:
         slot = self._make_sound(slot, deadline)
         entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
         now = self._clock()
-        entry.acquired_at = now
-        entry.owner = get_ident()
-        if self._traces:
-            entry.stack = borrower_stack(__file__)
         with self._gate.lock:
             self._gate.counters.acquired += 1
             self._gate.counters.waits.add(now - started)
-        return Lease(self, slot, entry.connection)
+        return self._lend(slot, entry, now)
+
+    def _lend(self, slot: Slot, entry: Entry, now: float) -> Lease:
+        owner = current_owner()
+        entry.acquired_at = now
+        entry.owner = owner
+        owner.holding.add(entry)
+        if self.traces:
+            entry.stack = borrower_stack(__file__)
+        lease = Lease(self, slot, entry.connection, owner)
+        entry.lease = weakref.ref(lease)
+        return lease
 
     def _queue(self, patience: float) -> Slot:
         if self._keeper is None:
             self._reclaim()
+        if patience:
+            self._refuse_the_hopeless()
         slot = self._gate.queue(patience)
         if isinstance(slot, Refused):
             raise self._refusal(slot, patience)
         self._take_native(slot)
         return slot
+
+    def _refuse_the_hopeless(self) -> None:
+        """Raise if the caller would wait for what only the caller could give back."""
+        gate, me = self._gate, current_owner()
+        with gate.lock:
+            mine = sum(entry.owner is me for entry in self._books)
+            if mine < gate.max_size or gate.barred or gate.crowded:
+                return
+            gate.counters.timeouts += 1
+        stats = self.stats()
+        reason = f"no connection can come free: this thread has all {mine} itself"
+        raise self._errors.timeout(self._message(reason, stats), stats)
 
     def _make_sound(self, slot: Slot, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.
@@ -226,6 +245,7 @@ class Pool:
             raise
         now = self._clock()
         slot.entry = Entry(connection, now, self._expiry(now))
+        slot.entry.on_orphaned = self._nudge
         with self._gate.lock:
             self._books.add(slot.entry)
         if self._native is not None:
@@ -287,15 +307,24 @@ class Pool:
             return
         entry.uses.add(now - entry.acquired_at)
         entry.idle_since = now
-        entry.owner = None
-        if self._traces:
-            entry.stack = None
+        self._disown(entry, now)
         if self._native is not None:
             self._lay_down(slot)
             return
         self._free.append(slot)
         if self._waiters:
             self._gate.serve()
+
+    def _disown(self, entry: Entry, now: float) -> None:
+        """Nobody has the connection any more."""
+        owner, entry.owner = entry.owner, None
+        if owner is not None:
+            owner.holding.discard(entry)
+        entry.lease = None
+        if self.traces:
+            if entry.leaked:
+                self._tell_of_the_end(entry, now)
+            entry.stack = entry.about = None
 
     def _lay_down(self, slot: Slot) -> None:
         if self._native is not None:
@@ -318,7 +347,9 @@ class Pool:
         """
         entry = slot.entry
         if entry is not None and entry.owner is not None:
-            entry.uses.add(self._clock() - entry.acquired_at)
+            now = self._clock()
+            entry.uses.add(now - entry.acquired_at)
+            self._disown(entry, now)
         self._close(slot, cause)
         self._gate.remove(slot)
 
@@ -353,6 +384,10 @@ class Pool:
     def _lose(self, entry: Entry | None, opening: bool) -> None:
         """A slot was collected while it counted. Runs in finalisers: no locks."""
         self._lost.append((entry, opening))
+        self._nudge()
+
+    def _nudge(self) -> None:
+        """Have `maintain()` called soon. For finalisers, too: takes no lock."""
         if self._keeper is not None:
             self._keeper.nudge()
 
@@ -369,16 +404,69 @@ class Pool:
             if entry is None or entry.owner is None:
                 self._discard(slot, CloseCause.BROKEN)
                 continue
-            held = self._clock() - entry.acquired_at
-            with self._gate.lock:
-                self._gate.counters.reclaimed += 1
+            self._take_back_unasked(slot, entry)
+        for entry in self._orphans():
+            lease = entry.lease() if entry.lease is not None else None
+            # The entry may have changed hands meanwhile; the lease cannot.
+            if lease is not None and lease.owner.ended:
+                taken = lease.take_away()
+                if taken is not None:
+                    self._take_back_unasked(taken, entry)
+
+    def _orphans(self) -> list[Entry]:
+        """Connections whose owners have ended."""
+        with self._gate.lock:
+            return [
+                entry
+                for entry in self._books
+                if (owner := entry.owner) is not None and owner.ended
+            ]
+
+    def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
+        held = self._clock() - entry.acquired_at
+        with self._gate.lock:
+            self._gate.counters.reclaimed += 1
+        logger.warning(
+            "pool %r: a connection was never given back, and has been taken "
+            "back now. It was leased by %s%s",
+            self._name,
+            describe_holder(entry, held),
+            "" if self.traces else "; set leak_threshold to see where",
+        )
+        self.take_back(slot)
+
+    # -- what is held for long --------------------------------------------------
+
+    def _tell_of_leaks(self) -> float | None:
+        """Warn of leases that last; the seconds until it is worth another look."""
+        threshold = self.options.leak_threshold
+        if threshold is None:
+            return None
+        now = self._clock()
+        with self._gate.lock:
+            held = [each for each in self._books if each.owner and not each.leaked]
+            late = [each for each in held if now - each.acquired_at >= threshold]
+            self._gate.counters.leaks += len(late)
+            for entry in late:
+                entry.leaked = True
+        for entry in late:
             logger.warning(
-                "pool %r: a connection was never given back, and has been taken "
-                "back now. It was leased by %s",
+                "pool %r: a connection is held for longer than leak_threshold=%g s "
+                "by %s",
                 self._name,
-                describe_holder(entry, held),
+                threshold,
+                describe_holder(entry, now - entry.acquired_at),
             )
-            self.take_back(slot)
+        return threshold / 4  # of what is leased from now on, none is told of late
+
+    def _tell_of_the_end(self, entry: Entry, now: float) -> None:
+        entry.leaked = False
+        logger.warning(
+            "pool %r: the connection that was held for longer than leak_threshold "
+            "came back after %.1f s",
+            self._name,
+            now - entry.acquired_at,
+        )
 
     # -- upkeep -----------------------------------------------------------------
 
@@ -394,7 +482,11 @@ class Pool:
             return None
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         self._sweep(self._outlived)
-        due: list[float | None] = [self._fill(), self.options.max_idle]
+        due: list[float | None] = [
+            self._fill(),
+            self.options.max_idle,
+            self._tell_of_leaks(),
+        ]
         if self.options.max_lifetime is not None:
             due.append(self.options.max_lifetime * (1.0 - JITTER))
         now = self._clock()
@@ -609,10 +701,6 @@ class Pool:
         stats = self.stats()
         if why is Refused.CLOSED:
             return self._errors.closed(f"pool {self._name!r} is closed", stats)
-        figures = (
-            f"size {stats.size} of max_size {stats.max_size}, {stats.in_use} in use, "
-            f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
-        )
         if why is Refused.BUSY:
             limit = self._gate.max_waiting
             reason = f"{stats.waiting} callers wait already, and max_waiting is {limit}"
@@ -622,13 +710,20 @@ class Pool:
             reason = f"no connection could be opened in {patience:g} s"
         else:
             reason = f"no connection came free in {patience:g} s"
-        message = f"pool {self._name!r}: {reason} ({figures}){self._holders()}"
+        message = self._message(reason, stats)
         if why is Refused.BUSY:
             return self._errors.busy(message, stats)
         error = self._errors.timeout(message, stats)
         if stats.size - stats.opening < stats.max_size:
             error.__cause__ = self._last_error  # why there are not more
         return error
+
+    def _message(self, reason: str, stats: PoolStats) -> str:
+        figures = (
+            f"size {stats.size} of max_size {stats.max_size}, {stats.in_use} in use, "
+            f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
+        )
+        return f"pool {self._name!r}: {reason} ({figures}){self._holders()}"
 
     def _holders(self) -> str:
         with self._gate.lock:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from traceback import StackSummary
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from djpool.core.stats import Durations
+
+if TYPE_CHECKING:
+    from djpool.core.lease import Lease
+    from djpool.core.owner import OnOrphaned, Owner
 
 # An `expires_at` in the past of every clock: drain() was called.
 EVICTED = float("-inf")
@@ -22,11 +27,15 @@ class Entry:
     """
 
     __slots__ = (
+        "about",
         "acquired_at",
         "connection",
         "direct",
         "expires_at",
         "idle_since",
+        "leaked",
+        "lease",
+        "on_orphaned",
         "opened_at",
         "owner",
         "stack",
@@ -40,8 +49,13 @@ class Entry:
         self.expires_at = expires_at
         self.idle_since = opened_at
         self.suspect = False  # ping it before it is lent again
-        # Whose it is: a thread's ident, or None while nobody has leased it.
-        self.owner: int | None = None
+        # Whose it is; None while nobody has leased it.
+        self.owner: Owner | None = None
+        self.lease: weakref.ref[Lease] | None = None
+        self.on_orphaned: OnOrphaned | None = None  # its owner has ended
+        # For messages: what it was leased for, if somebody said so.
+        self.about: str | None = None
+        self.leaked = False  # held for longer than leak_threshold, and told of
         self.acquired_at = opened_at
         self.stack: StackSummary | None = None
         # Counted here, without a lock, for as long as the connection lives.

@@ -1,0 +1,66 @@
+"""Who leases: a thread or a greenlet, and how one that has ended is noticed.
+
+Each has an object in a `threading.local`, which Python lets go of the moment the
+thread ends, whatever the garbage collector does. So a dead owner announces itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from djpool.core.slot import Entry
+
+
+class Owner:
+    """A thread or greenlet that has leased connections at some time.
+
+    `holding` are those it has now, of any pool: each pool changes it with steps
+    that are atomic.
+    """
+
+    __slots__ = ("ended", "holding", "ident", "name")
+
+    def __init__(self) -> None:
+        thread = threading.current_thread()
+        self.ident = thread.ident
+        self.name = thread.name
+        self.ended = False
+        self.holding: set[Entry] = set()
+
+
+class _Sentinel:
+    """Dies with its thread."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+
+    def __del__(self) -> None:
+        # Runs in a thread that ends, perhaps inside a lock of ours: no locks here.
+        owner = self.owner
+        owner.ended = True
+        for entry in list(owner.holding):
+            on_orphaned = entry.on_orphaned
+            if on_orphaned is not None:
+                on_orphaned()
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.owner = Owner()
+        self.sentinel = _Sentinel(self.owner)
+
+
+_here = _Here()
+
+# What an entry calls when its owner has ended; it may only put on a queue.
+OnOrphaned = Callable[[], None]
+
+
+def current_owner() -> Owner:
+    """The thread or greenlet that asks."""
+    return _here.owner
