@@ -8,14 +8,40 @@ whatever moment the garbage collector closes it.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import InterfaceError
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable
 
     from django.db.backends.utils import CursorWrapper
+
+
+class TrackedCursor:
+    """Mixed into a Django cursor's class: closing it ends its use of the lease."""
+
+    cursor: Any
+    db: Any
+
+    def close(self) -> None:
+        """Close the driver's cursor."""
+        self.db.djpool_cursors.discard(self)
+        self.cursor.close()
+
+
+@functools.cache
+def _tracked(kind: Any) -> Any:
+    return type(kind.__name__, (TrackedCursor, kind), {"__module__": kind.__module__})
+
+
+def track(cursor: CursorWrapper, cursors: weakref.WeakSet[CursorWrapper]) -> None:
+    """Have `cursors` contain the cursor until it is closed, or forgotten."""
+    # Its class is the backend's choice, and so extended afterwards.
+    cursor.__class__ = _tracked(type(cursor))
+    cursors.add(cursor)
 
 
 class EndedCursor:
@@ -41,10 +67,16 @@ ENDED = EndedCursor()
 
 def end(cursors: Iterable[CursorWrapper]) -> None:
     """Close cursors that are still open, and make sure that they never run again."""
-    for cursor in cursors:
-        driver_s: Any = cursor.cursor
-        cursor.cursor = ENDED
-        # One that was closed already says so, or not; and a broken connection
-        # is found out by who takes it back.
+    for driver_s in cut_off(cursors):
+        # A broken connection is found out by who takes it back.
         with contextlib.suppress(Exception):
             driver_s.close()
+
+
+def cut_off(cursors: Iterable[CursorWrapper]) -> list[Any]:
+    """Make sure that cursors never run again; the driver's own, still open."""
+    found: list[Any] = []
+    for cursor in list(cursors):
+        found.append(cursor.cursor)
+        cursor.cursor = ENDED
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +11,7 @@ from django.db import InterfaceError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
-from djpool import config, cursors
+from djpool import config, cursors, requests
 from djpool.checks import pooled_validation
 from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
@@ -49,9 +50,13 @@ class PooledWrapper(_Base):
     #: Django's own pools look here, on PostgreSQL and Oracle: there is none.
     pool = None
 
-    _djpool_lease: Lease | None = None
-    # Made on this lease, and still referred to by somebody.
-    _djpool_cursors: weakref.WeakSet[CursorWrapper]
+    #: The lease that `connection` is of, if it is of one.
+    djpool_lease: Lease | None = None
+    #: Made on this lease, not closed, and still referred to by somebody.
+    djpool_cursors: weakref.WeakSet[CursorWrapper]
+    # Held by the owner while it uses the connection, but for cursors: these are
+    # in the set. Whoever else wants the lease must get it first, without waiting.
+    _djpool_using: threading.RLock
     # The seconds that a connect under way may take; None when djpool has none.
     _djpool_connect_timeout: float | None = None
     # The session was changed in a way that the next lease must not see.
@@ -62,6 +67,10 @@ class PooledWrapper(_Base):
         if getattr(cls, "creation_class", None) is not None:
             cls.creation_class = pooled_creation(cls.creation_class)
             cls.validation_class = pooled_validation(cls.validation_class)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._djpool_using = threading.RLock()
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""
@@ -137,20 +146,27 @@ class PooledWrapper(_Base):
             super().connect()
             return
         self.check_settings()
-        lease = pool.acquire()
-        try:
-            self._djpool_begin(lease)
-            if lease_acquired.receivers:
-                lease_acquired.send(sender=type(self), connection=self)
-        except BaseException:
-            self.connection = self._djpool_lease = None
-            lease.release()
-            raise
+        with self._djpool_using:
+            lease = pool.acquire()
+            try:
+                self._djpool_begin(lease)
+                if lease_acquired.receivers:
+                    lease_acquired.send(sender=type(self), connection=self)
+                request = requests.current()
+                if request is not None:
+                    if pool.traces:
+                        lease.tell(f"request {request.path!r}")
+                    request.leased(self, lease)
+            except BaseException:
+                self.connection = self.djpool_lease = None
+                lease.release()
+                raise
 
     def _djpool_begin(self, lease: Lease) -> None:
         """Put this object into the state that `connect()` leaves it in."""
-        self._djpool_lease = lease
-        self._djpool_cursors = weakref.WeakSet()
+        lease.holder = weakref.ref(self)
+        self.djpool_lease = lease
+        self.djpool_cursors = weakref.WeakSet()
         self._djpool_spoilt = False
         self.connection = lease.connection
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
@@ -169,32 +185,88 @@ class PooledWrapper(_Base):
 
     def _prepare_cursor(self, cursor: Any) -> CursorWrapper:
         prepared: CursorWrapper = super()._prepare_cursor(cursor)  # type: ignore[misc]
-        if self._djpool_lease is not None:
-            self._djpool_cursors.add(prepared)
+        if self.djpool_lease is not None:
+            cursors.track(prepared, self.djpool_cursors)
         return prepared
+
+    # -- in use ------------------------------------------------------------
+
+    def _cursor(self, name: str | None = None) -> CursorWrapper:
+        with self._djpool_using:
+            return super()._cursor(name)  # type: ignore[misc,no-any-return]
+
+    def commit(self) -> None:
+        with self._djpool_using:
+            super().commit()
+
+    def rollback(self) -> None:
+        with self._djpool_using:
+            super().rollback()
+
+    def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
+        with self._djpool_using:
+            super().set_autocommit(*args, **kwargs)
+
+    def _djpool_in_use(self) -> bool:
+        """Whether the owner needs the connection, even if it does nothing just now."""
+        return (
+            bool(self.djpool_cursors)
+            or self.in_atomic_block
+            or self.autocommit != self.settings_dict["AUTOCOMMIT"]
+        )
 
     # -- out ---------------------------------------------------------------
 
     def _close(self) -> None:
-        lease = self._djpool_lease
-        if lease is None:
-            super()._close()  # type: ignore[misc]  # the stubs leave it out
-            return
-        if lease_released.receivers:
-            lease_released.send_robust(sender=type(self), connection=self)
-        cursors.end(list(self._djpool_cursors))
-        # Also inside atomic(), where Django would leave it: from here on the
-        # connection is another's.
-        self.connection = self._djpool_lease = None
-        if self._djpool_spoilt:
-            lease.discard()
-            return
-        if self.errors_occurred:
-            lease.suspect()
+        with self._djpool_using:
+            lease = self.djpool_lease
+            if lease is None:
+                super()._close()  # type: ignore[misc]  # the stubs leave it out
+                return
+            self._djpool_leave(lease)
         lease.release()
 
+    def _djpool_leave(self, lease: Lease) -> None:
+        """Do what comes before giving the lease back, and forget it."""
+        if lease_released.receivers:
+            lease_released.send_robust(sender=type(self), connection=self)
+        cursors.end(self.djpool_cursors)
+        if self._djpool_spoilt:
+            lease.spoil()
+        if self.errors_occurred:
+            lease.suspect()
+        # Also inside atomic(), where Django would leave it: from here on the
+        # connection is another's.
+        self.connection = self.djpool_lease = None
+
+    def djpool_let_go(self, lease: Lease, *, dead: bool) -> bool:
+        if dead and self.allow_thread_sharing:
+            return False  # another thread may well be using it
+        if not self._djpool_using.acquire(blocking=False):
+            return False
+        try:
+            if self.djpool_lease is not lease:
+                return False  # it is just being given back
+            if not dead and self._djpool_in_use():
+                return False
+            # Not for a thread that is no more, but for receivers of our signal.
+            self.inc_thread_sharing()
+            try:
+                self._djpool_leave(lease)
+            finally:
+                self.dec_thread_sharing()
+        finally:
+            self._djpool_using.release()
+        return True
+
+    def djpool_forked(self, lease: Lease) -> list[Any]:
+        if self.djpool_lease is not lease:
+            return []
+        self.connection = self.djpool_lease = None
+        return cursors.cut_off(self.djpool_cursors)
+
     def close_if_unusable_or_obsolete(self) -> None:
-        if self._djpool_lease is None:
+        if self.djpool_lease is None:
             super().close_if_unusable_or_obsolete()
         else:
             # A request begins or ends. Asking the server first whether it is
@@ -215,6 +287,6 @@ class PooledWrapper(_Base):
 
     def ensure_timezone(self) -> bool:
         changed = super().ensure_timezone()
-        if changed and self._djpool_lease is not None:
+        if changed and self.djpool_lease is not None:
             self._djpool_spoilt = True
         return changed

@@ -93,5 +93,5 @@ def test_cursors_that_were_closed_cost_nothing_at_the_end(
         with wrapper.cursor() as cursor:
             cursor.execute("SELECT 1")
     del cursor
-    assert len(wrapper._djpool_cursors) == 0  # type: ignore[attr-defined]
+    assert len(wrapper.djpool_cursors) == 0  # type: ignore[attr-defined]
     wrapper.close()

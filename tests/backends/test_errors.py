@@ -103,7 +103,7 @@ def test_exhaustion_is_told_from_all_of_these(
     alias = pooled(engine, make_alias, max_size=1, timeout=0.05)
     held = connections.create_connection(alias)
     held.ensure_connection()
-    with pytest.raises(djpool.PoolTimeout, match=r"came free in 0\.05 s") as caught:
+    with pytest.raises(djpool.PoolTimeout, match="no connection came free") as caught:
         connections[alias].ensure_connection()
     assert caught.value.__cause__ is None
     held.close()

@@ -29,12 +29,12 @@ class Keeper:
     """
 
     def __init__(self) -> None:
-        # Guards _pools, _closing and _thread.
+        # Guards _pools, closing and _thread.
         self._lock = threading.Lock()
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         # Closed ones with leases out. Whoever forgets such a lease forgets its
         # pool with it, and then nobody would close the connection.
-        self._closing: set[Pool] = set()
+        self.closing: set[Pool] = set()
         self._thread: threading.Thread | None = None
         # SimpleQueue, because finalisers put into it, wherever they run.
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -87,9 +87,9 @@ class Keeper:
         with self._lock:
             if pool.closed and pool.empty:
                 self._pools.discard(pool)
-                self._closing.discard(pool)
+                self.closing.discard(pool)
             elif pool.closed:
-                self._closing.add(pool)
+                self.closing.add(pool)
         return LONGEST if seconds is None else time.monotonic() + seconds
 
     def _sleep(self, seconds: float) -> bool:

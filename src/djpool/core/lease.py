@@ -6,6 +6,8 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from djpool.core.slot import EVICTED
+
 if TYPE_CHECKING:
     from djpool.core.owner import Owner
     from djpool.core.pool import Pool
@@ -13,13 +15,20 @@ if TYPE_CHECKING:
 
 
 class Holder(Protocol):
-    """Who has a lease, and wants to know when it is taken away."""
+    """Through whom an owner uses a lease, and who can be asked to let go of it."""
 
-    def djpool_may_lose(self, lease: Lease) -> bool:
-        """Whether nobody but the owner that has ended can be using it."""
+    def djpool_let_go(self, lease: Lease, *, dead: bool) -> bool:
+        """Let go of the lease unless it is in use; whether that was done.
 
-    def djpool_lost(self, lease: Lease) -> None:
-        """It was taken away: the connection is another's from now on."""
+        Called in any thread. If `dead`, its owner has ended and can use it no more.
+        Who answers True does not use the connection after that.
+        """
+
+    def djpool_forked(self, lease: Lease) -> list[Any]:
+        """In a forked child: forget the lease, without a word to the server.
+
+        Returns what else of the driver's was in use, and must not be finalised.
+        """
 
 
 class Lease:
@@ -77,21 +86,47 @@ class Lease:
         self._pool.throw_away(slot)
 
     def take_away(self) -> Slot | None:
-        """End it on behalf of an owner that has ended; None if it has ended.
-
-        The holder is told before anybody else can get the connection.
-        """
+        """End it in place of its owner; None if it is in use, or has ended."""
         holder = self.holder() if self.holder is not None else None
-        if holder is not None and not holder.djpool_may_lose(self):
+        if holder is not None and not holder.djpool_let_go(self, dead=self.owner.ended):
             return None
         try:
             slot = self._token.pop()
         except IndexError:
             return None
         self.connection = None
-        if holder is not None:
-            holder.djpool_lost(self)
         return slot
+
+    def forsake(self) -> None:
+        """Give it back as soon as it is not in use: its owner will not. Never raises.
+
+        That may be now, or when the holder lets go of it.
+        """
+        slot = self.take_away()
+        if slot is None:
+            self.forsake_soon()
+        else:
+            self._pool.take_back(slot)
+
+    def forsake_soon(self) -> None:
+        """The same, but not now: its owner is about to use it."""
+        for slot in list(self._token):
+            if slot.entry is not None:
+                slot.entry.forsaken = True
+        self._pool.nudge()
+
+    def after_fork(self) -> list[Any]:
+        """In a forked child: it has ended, and nobody may touch the connection."""
+        self._token.clear()
+        self.connection = None
+        holder = self.holder() if self.holder is not None else None
+        return [] if holder is None else holder.djpool_forked(self)
+
+    def spoil(self) -> None:
+        """Have the connection closed when the lease ends, whoever ends it."""
+        for slot in list(self._token):
+            if slot.entry is not None:
+                slot.entry.expires_at = EVICTED
 
     def tell(self, about: str) -> None:
         """Say what it is for, in words for messages."""

@@ -38,6 +38,10 @@ JITTER = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
+# Seconds until the next look at a lease that is over but still in use.
+IN_USE_PAUSE = 0.05
+
+
 @final
 class Pool:
     """Lends connections to one database, each to one caller at a time.
@@ -195,7 +199,9 @@ class Pool:
                 return
             gate.counters.timeouts += 1
         stats = self.stats()
-        reason = f"no connection can come free: this thread has all {mine} itself"
+        reason = (
+            f"no connection came free, and none can: this thread has all {mine} itself"
+        )
         raise self._errors.timeout(self._message(reason, stats), stats)
 
     def _make_sound(self, slot: Slot, deadline: float) -> Slot:
@@ -245,7 +251,7 @@ class Pool:
             raise
         now = self._clock()
         slot.entry = Entry(connection, now, self._expiry(now))
-        slot.entry.on_orphaned = self._nudge
+        slot.entry.on_orphaned = self.nudge
         with self._gate.lock:
             self._books.add(slot.entry)
         if self._native is not None:
@@ -321,6 +327,7 @@ class Pool:
         if owner is not None:
             owner.holding.discard(entry)
         entry.lease = None
+        entry.forsaken = False
         if self.traces:
             if entry.leaked:
                 self._tell_of_the_end(entry, now)
@@ -384,9 +391,9 @@ class Pool:
     def _lose(self, entry: Entry | None, opening: bool) -> None:
         """A slot was collected while it counted. Runs in finalisers: no locks."""
         self._lost.append((entry, opening))
-        self._nudge()
+        self.nudge()
 
-    def _nudge(self) -> None:
+    def nudge(self) -> None:
         """Have `maintain()` called soon. For finalisers, too: takes no lock."""
         if self._keeper is not None:
             self._keeper.nudge()
@@ -405,22 +412,32 @@ class Pool:
                 self._discard(slot, CloseCause.BROKEN)
                 continue
             self._take_back_unasked(slot, entry)
-        for entry in self._orphans():
-            lease = entry.lease() if entry.lease is not None else None
-            # The entry may have changed hands meanwhile; the lease cannot.
-            if lease is not None and lease.owner.ended:
-                taken = lease.take_away()
-                if taken is not None:
-                    self._take_back_unasked(taken, entry)
 
-    def _orphans(self) -> list[Entry]:
-        """Connections whose owners have ended."""
+    def _take_what_is_over(self) -> float | None:
+        """End leases of dead owners, and forsaken ones; when to look again."""
         with self._gate.lock:
-            return [
-                entry
+            over = [
+                (entry, entry.lease)
                 for entry in self._books
-                if (owner := entry.owner) is not None and owner.ended
+                if (owner := entry.owner) is not None
+                and (owner.ended or entry.forsaken)
             ]
+        in_use = 0
+        for entry, reference in over:
+            lease = reference() if reference is not None else None
+            if lease is None or lease.ended:
+                continue
+            dead = lease.owner.ended
+            if not (dead or entry.forsaken):
+                continue  # the connection is another's by now
+            slot = lease.take_away()
+            if slot is None:
+                in_use += 1
+            elif dead and not entry.forsaken:
+                self._take_back_unasked(slot, entry)
+            else:
+                self.take_back(slot)
+        return IN_USE_PAUSE if in_use else None
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         held = self._clock() - entry.acquired_at
@@ -478,14 +495,16 @@ class Pool:
         sooner, so whoever sleeps that long misses nothing.
         """
         self._reclaim()
+        again = self._take_what_is_over()
         if self._gate.closed:
-            return None
+            return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         self._sweep(self._outlived)
         due: list[float | None] = [
             self._fill(),
             self.options.max_idle,
             self._tell_of_leaks(),
+            again,
         ]
         if self.options.max_lifetime is not None:
             due.append(self.options.max_lifetime * (1.0 - JITTER))
@@ -689,6 +708,19 @@ class Pool:
             self._native.close()
         if self._keeper is not None:
             self._keeper.nudge()
+
+    def after_fork(self) -> list[Any]:
+        """In a forked child: end all leases, and leave the connections untouched.
+
+        Returns what must not be finalised in this process, as the pool itself must
+        not. Takes no lock: whoever had it may be gone.
+        """
+        kept: list[Any] = [self]
+        for entry in list(self._books):
+            lease = entry.lease() if entry.lease is not None else None
+            if lease is not None:
+                kept += lease.after_fork()
+        return kept
 
     # -- errors ---------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from djpool.core.immortal import keep_for_ever
 from djpool.core.keeper import Keeper
 from djpool.core.pool import Pool
 
@@ -26,9 +27,6 @@ class Registry:
         # reader needs no lock. Making a pool connects to nothing.
         self._lock = threading.Lock()
         self._pools: dict[str, tuple[tuple[Any, Pool], ...]] = {}
-        # After a fork: the parent's pools. Nobody in this process may touch
-        # their connections, so nobody may finalise them either.
-        self._inherited: list[Any] = []
         atexit.register(self.close_all)
         os.register_at_fork(after_in_child=self._after_fork_in_child)
 
@@ -70,7 +68,11 @@ class Registry:
 
     def _after_fork_in_child(self) -> None:
         # Threads other than this one are gone, and locks may be held for ever.
-        self._inherited.append((self._pools, self.keeper))
+        pools = {pool for each in self._pools.values() for _identity, pool in each}
+        for pool in pools | self.keeper.closing:
+            for each in pool.after_fork():
+                keep_for_ever(each)
+        keep_for_ever(self.keeper)
         self._lock = threading.Lock()
         self._pools = {}
         self.keeper = Keeper()

@@ -32,6 +32,7 @@ class Entry:
         "connection",
         "direct",
         "expires_at",
+        "forsaken",
         "idle_since",
         "leaked",
         "lease",
@@ -55,6 +56,7 @@ class Entry:
         self.on_orphaned: OnOrphaned | None = None  # its owner has ended
         # For messages: what it was leased for, if somebody said so.
         self.about: str | None = None
+        self.forsaken = False  # nobody will give it back: see Lease.forsake()
         self.leaked = False  # held for longer than leak_threshold, and told of
         self.acquired_at = opened_at
         self.stack: StackSummary | None = None

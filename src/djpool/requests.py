@@ -1,0 +1,98 @@
+"""Requests: which one a lease was made in, and what its end means for the lease.
+
+Django closes the connections of the thread in which a request ends. What was
+leased on behalf of the request in other threads (`asyncio.to_thread`,
+`sync_to_async(thread_sensitive=False)`), nobody would give back.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import SyncToAsync
+from django.core.signals import request_finished, request_started
+
+from djpool.core.owner import current_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from djpool.core.lease import Lease
+    from djpool.wrapper import PooledWrapper
+
+
+class Request:
+    """One request: its path, and the Django connections that leased in its context."""
+
+    __slots__ = ("_leased", "over", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.over = False
+        self._leased: list[weakref.ref[PooledWrapper]] = []
+
+    def leased(self, wrapper: PooledWrapper, lease: Lease) -> None:
+        """This Django connection has a lease, made in the request's context."""
+        self._leased.append(weakref.ref(wrapper))
+        if self.over:
+            # Something goes on after the end, for which nobody will clean up.
+            lease.forsake_soon()
+
+    def end(self) -> None:
+        """End what was leased in other threads, now or when it is no more in use."""
+        self.over = True
+        here = current_owner()
+        for reference in self._leased:
+            wrapper = reference()
+            lease = wrapper.djpool_lease if wrapper is not None else None
+            if lease is not None and lease.owner is not here:
+                lease.forsake()
+
+
+# Under WSGI, and wherever asgiref has no context for a request.
+_request: ContextVar[Request | None] = ContextVar("djpool_request", default=None)
+
+
+def current() -> Request | None:
+    """The request in whose context the caller runs, in whichever thread."""
+    # Under ASGI, Django's handler gives each request one of these. It is copied to
+    # other threads with the rest of the context, as what a receiver of
+    # request_started sets there may not be.
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None:
+        return _request.get()
+    found: Request | None = getattr(context, "djpool_request", None)
+    return found
+
+
+def _begin(
+    environ: Mapping[str, Any] | None = None,
+    scope: Mapping[str, Any] | None = None,
+    **_kwargs: Any,
+) -> None:
+    if scope is not None:
+        path = scope.get("path", "")
+    else:
+        path = (environ or {}).get("PATH_INFO", "")
+    _set(Request(str(path)))
+
+
+def _end(**_kwargs: Any) -> None:
+    request = current()
+    if request is not None:
+        _set(None)
+        request.end()
+
+
+def _set(request: Request | None) -> None:
+    context: Any = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None:
+        _request.set(request)
+    elif request is not None:  # else it is over, and says so
+        context.djpool_request = request
+
+
+request_started.connect(_begin, dispatch_uid="djpool.requests")
+request_finished.connect(_end, dispatch_uid="djpool.requests")
