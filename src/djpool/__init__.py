@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from djpool.api import close_all, pool, stats
+    from djpool.api import close_all, hold, pool, stats
     from djpool.core import Histogram, Lease, Pool, PoolStats
     from djpool.errors import (
         OptionsError,
@@ -28,6 +28,7 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "close_all",
+    "hold",
     "pool",
     "pooled",
     "stats",
@@ -35,7 +36,7 @@ __all__ = [
 
 # Loaded when first asked for, so that `djpool.core` can be had without Django.
 _HOMES = {
-    "djpool.api": ("close_all", "pool", "stats"),
+    "djpool.api": ("close_all", "hold", "pool", "stats"),
     "djpool.core": ("Histogram", "Lease", "Pool", "PoolStats"),
     "djpool.errors": (
         "OptionsError",

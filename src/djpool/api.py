@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import overload
 
 from django.db import connections
@@ -49,6 +51,31 @@ def stats(alias: str | None = None) -> PoolStats | dict[str, PoolStats]:
         return pool(alias).stats()
     pools = {alias: _pool(alias) for alias in connections}
     return {alias: each.stats() for alias, each in pools.items() if each is not None}
+
+
+@contextmanager
+def hold(alias: str = "default") -> Iterator[None]:
+    """Keep this thread's connection to a database for as long as the block runs.
+
+    The end of a request, and `close_old_connections()`, do not give it back; an
+    explicit `connections[alias].close()` does. Holds can be nested. Without a pool
+    it connects, and that is all.
+
+    Raises:
+        PoolError: No connection could be had.
+        django.utils.connection.ConnectionDoesNotExist: There is no such alias.
+    """
+    wrapper = connections[alias]
+    if not isinstance(wrapper, PooledWrapper):
+        wrapper.ensure_connection()
+        yield
+        return
+    wrapper.djpool_holds += 1
+    try:
+        wrapper.ensure_connection()
+        yield
+    finally:
+        wrapper.djpool_holds -= 1
 
 
 def close_all() -> None:

@@ -54,6 +54,8 @@ class PooledWrapper(_Base):
     djpool_lease: Lease | None = None
     #: Made on this lease, not closed, and still referred to by somebody.
     djpool_cursors: weakref.WeakSet[CursorWrapper]
+    #: How many blocks of `djpool.hold()` are under way.
+    djpool_holds = 0
     # Held by the owner while it uses the connection, but for cursors: these are
     # in the set. Whoever else wants the lease must get it first, without waiting.
     _djpool_using: threading.RLock
@@ -210,7 +212,8 @@ class PooledWrapper(_Base):
     def _djpool_in_use(self) -> bool:
         """Whether the owner needs the connection, even if it does nothing just now."""
         return (
-            bool(self.djpool_cursors)
+            self.djpool_holds > 0
+            or bool(self.djpool_cursors)
             or self.in_atomic_block
             or self.autocommit != self.settings_dict["AUTOCOMMIT"]
         )
@@ -268,7 +271,7 @@ class PooledWrapper(_Base):
     def close_if_unusable_or_obsolete(self) -> None:
         if self.djpool_lease is None:
             super().close_if_unusable_or_obsolete()
-        else:
+        elif not self.djpool_holds:
             # A request begins or ends. Asking the server first whether it is
             # still there, as Django does after an error, is left to the pool.
             self.close()

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.signals import request_finished, request_started
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 
 import djpool
 from djpool.core.lease import Lease
+from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.test_leases import one
 from tests.servers.process import wait_until
 
@@ -190,6 +191,36 @@ def test_not_while_a_cursor_is_open(alias: str, elsewhere: Elsewhere) -> None:
     all_back(alias)
 
 
+def test_not_while_it_is_held(alias: str, elsewhere: Elsewhere) -> None:
+    go_on, began = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        with djpool.hold(alias), djpool.hold(alias):
+            raw = connections[alias].connection
+            began.set()
+            go_on.wait(30)
+            close_old_connections()
+            return raw is connections[alias].connection
+
+    with request() as context:
+        done = elsewhere.do(work, context)
+        assert began.wait(30)
+    djpool.pool(alias).maintain()
+    assert in_use(alias) == 1
+    go_on.set()
+    assert done.result(30)
+    all_back(alias)
+
+
+def test_holding_is_no_more_than_connecting_without_a_pool(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    alias = make_alias(engine, pool=None)
+    with djpool.hold(alias):
+        assert one(connections[alias]) == 1
+    connections[alias].close()
+
+
 def test_what_goes_on_after_the_request_gives_back_each_time(
     alias: str, elsewhere: Elsewhere
 ) -> None:
@@ -240,11 +271,9 @@ def test_asgi_requests_know_each_other_apart(alias: str) -> None:
 
 
 def test_the_path_of_the_request_is_in_messages(
-    alias: str, engine: str, make_alias: Any, caplog: pytest.LogCaptureFixture
+    alias: str, engine: str, make_alias: MakeAlias, caplog: pytest.LogCaptureFixture
 ) -> None:
     del alias
-    from tests.backends.conftest import pooled
-
     watched = pooled(engine, make_alias, leak_threshold=0.05)
     with request("/slow/"):
         one(connections[watched])

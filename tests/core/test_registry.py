@@ -72,6 +72,17 @@ def test_closing_forgets(registry: Registry) -> None:
         pool.acquire()
 
 
+def test_a_closed_pool_lives_until_its_last_lease_has_ended(registry: Registry) -> None:
+    """Whoever forgets such a lease would forget the pool with it."""
+    pool = registry.make("default", 1, make)
+    lease = pool.acquire()
+    registry.close_all()
+    assert registry.keeper.closing == {pool}
+    lease.release()
+    wait_until(lambda: not registry.keeper.closing, "the keeper to see it off")
+    wait_until(lambda: registry.keeper._thread is None, "the thread to end")
+
+
 def test_a_forked_child_begins_with_no_pools(registry: Registry) -> None:
     pool = registry.make("default", 1, make)
     pool.acquire().release()

@@ -54,6 +54,12 @@ class Keeper:
                 self._thread.start()
         self.nudge()
 
+    def see_off(self, pool: Pool) -> None:
+        """Keep a closed pool until its last connection is closed, too."""
+        with self._lock:
+            if not pool.empty:
+                self.closing.add(pool)
+
     def nudge(self) -> None:
         """Look at all pools now. May be called from a finaliser."""
         self._inbox.put(None)

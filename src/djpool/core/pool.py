@@ -359,6 +359,8 @@ class Pool:
             self._disown(entry, now)
         self._close(slot, cause)
         self._gate.remove(slot)
+        if self._gate.closed:
+            self.nudge()  # the keeper waits for the last one
 
     def _close(self, slot: Slot, cause: CloseCause) -> None:
         entry = slot.entry

@@ -60,6 +60,7 @@ class Registry:
             pools = self._pools.pop(alias, ())
         for _identity, pool in pools:
             pool.close(timeout)
+            self.keeper.see_off(pool)
 
     def close_all(self, timeout: float = 0.0) -> None:
         """Close every pool and forget them, as `close()` does. Also called at exit."""
