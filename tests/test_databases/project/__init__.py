@@ -1,0 +1,1 @@
+"""A project whose tests use the database in every way that tests can."""
