@@ -759,13 +759,14 @@ def test_a_test_database_is_made_and_destroyed(
     wrapper: Any = connections[alias]
     monkeypatch.setitem(settings.DATABASES, alias, connections.settings[alias])
     creation = wrapper.creation
-    name = creation._create_test_db(verbosity=0, autoclobber=True)
+    name = wrapper.settings_dict["NAME"]
+    creation._create_test_db(verbosity=0, autoclobber=True)
     user = wrapper.settings_dict["USER"].upper()
     assert user.startswith("TEST_")
     assert ask(alias, "SELECT USER FROM DUAL") == user
     fill(alias, 2)
     assert user in emulator.users
-    creation._destroy_test_db(name, verbosity=0)
+    creation.destroy_test_db(name, verbosity=0)
     assert user not in emulator.users
 
 

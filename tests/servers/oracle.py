@@ -122,6 +122,8 @@ class OracleServer:
         host, port = changes.pop("HOST", self.host), changes.pop("PORT", self.port)
         return {
             "NAME": f"{host}:{port}/{self.database}",
+            "HOST": "",
+            "PORT": "",
             "USER": self.user,
             "PASSWORD": self.password,
             **changes,
