@@ -71,6 +71,11 @@ class Database:
     # Whether it is the real thing. An emulator knows little SQL.
     real: bool = True
 
+    @property
+    def possible(self) -> list[Configuration]:
+        """The configurations whose packages are installed."""
+        return [each for each in self.configurations if each.possible]
+
 
 # -- databases -----------------------------------------------------------------
 

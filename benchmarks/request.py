@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -72,23 +72,16 @@ class Effort:
 
 def measure(database: Database, effort: Effort) -> Costs:
     with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
-        site = stack.enter_context(database.open(Path(directory)))
-        possible = [each for each in database.configurations if each.possible]
-
-        def subject(configuration: Configuration) -> Subject:
-            return Subject(configuration.entry(site.place), directory)
-
-        with closing(subject(possible[0])) as maker:
-            maker.make_tables(migrate=database.real)
+        directory, site = stack.enter_context(prepared(database))
         counts = {}
         if site.log is not None:
-            for each, new in product(possible, MODES):
-                progress(f"counting: {each.name}, {MODES[new]}")
-                counts[each.name, new] = count(each, site, directory, effort, new=new)
+            counts = count_all(database, site, directory, effort.counted)
             site.log.end()
         subjects = {
-            each.name: stack.enter_context(closing(subject(each))) for each in possible
+            each.name: stack.enter_context(
+                closing(Subject(each.entry(site.place), directory))
+            )
+            for each in database.possible
         }
         found = interleave(
             list(product(subjects, MODES)),
@@ -101,11 +94,35 @@ def measure(database: Database, effort: Effort) -> Costs:
     }
 
 
+@contextmanager
+def prepared(database: Database) -> Iterator[tuple[str, Site]]:
+    """A folder, and the database with what the cycle reads."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        database.open(Path(directory)) as site,
+    ):
+        entry = database.possible[0].entry(site.place)
+        with closing(Subject(entry, directory)) as maker:
+            maker.make_tables(migrate=database.real)
+        yield directory, site
+
+
+def count_all(
+    database: Database, site: Site, directory: str, cycles: int
+) -> dict[tuple[str, bool], tuple[float, float]]:
+    """Round trips and statements of a cycle, by configuration and mode."""
+    counts = {}
+    for each, new in product(database.possible, MODES):
+        progress(f"counting: {each.name}, {MODES[new]}")
+        counts[each.name, new] = count(each, site, directory, cycles, new=new)
+    return counts
+
+
 def count(
     configuration: Configuration,
     site: Site,
     directory: str,
-    effort: Effort,
+    cycles: int,
     *,
     new: bool,
 ) -> tuple[float, float]:
@@ -114,13 +131,13 @@ def count(
     with TurnCounter(site.place["HOST"], site.place["PORT"]) as proxy:
         place = {**site.place, "HOST": proxy.host, "PORT": proxy.port}
         with closing(Subject(configuration.entry(place), directory)) as subject:
-            subject.run(effort.counted, new_wrapper=new)
+            subject.run(cycles, new_wrapper=new)
             time.sleep(0.5)  # some pools open connections in the background
             turns, statements = proxy.turns, site.log.statements()
-            subject.run(effort.counted, new_wrapper=new)
+            subject.run(cycles, new_wrapper=new)
             turns = proxy.turns - turns
             statements = site.log.statements() - statements
-    return turns / effort.counted, statements / effort.counted
+    return turns / cycles, statements / cycles
 
 
 # -- tables --------------------------------------------------------------------
