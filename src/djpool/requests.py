@@ -35,10 +35,12 @@ class Request:
 
     def leased(self, wrapper: PooledWrapper, lease: Lease) -> None:
         """This Django connection has a lease, made in the request's context."""
-        self._leased.append(weakref.ref(wrapper))
         if self.over:
             # Something goes on after the end, for which nobody will clean up.
             lease.forsake_soon()
+        elif wrapper.djpool_request is not self:  # else it is known
+            wrapper.djpool_request = self
+            self._leased.append(weakref.ref(wrapper))
 
     def end(self) -> None:
         """End what was leased in other threads, now or when it is no more in use."""

@@ -54,6 +54,8 @@ class PooledWrapper(_Base):
     djpool_lease: Lease | None = None
     #: Made on this lease, not closed, and still referred to by somebody.
     djpool_cursors: weakref.WeakSet[CursorWrapper]
+    #: The request in whose context it leased last.
+    djpool_request: requests.Request | None = None
     #: How many blocks of `djpool.hold()` are under way.
     djpool_holds = 0
     # Held by the owner while it uses the connection, but for cursors: these are

@@ -16,7 +16,7 @@ def is_quiet(fd: int) -> bool:
     An idle server says nothing. So if there is something, it is most often its
     farewell. Takes about a microsecond and never blocks. False for a bad `fd`.
     """
-    if not hasattr(select, "poll"):  # Windows, and gevent's monkey-patched select
+    if not hasattr(select, "poll"):  # Windows, and eventlet's monkey-patched select
         try:
             return not select.select([fd], [], [], 0)[0]
         except (OSError, ValueError):

@@ -39,7 +39,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
 # Seconds until the next look at a lease that is over but still in use.
-IN_USE_PAUSE = 0.05
+IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 
 
 @final
@@ -424,7 +424,7 @@ class Pool:
                 if (owner := entry.owner) is not None
                 and (owner.ended or entry.forsaken)
             ]
-        in_use = 0
+        pause = None
         for entry, reference in over:
             lease = reference() if reference is not None else None
             if lease is None or lease.ended:
@@ -434,12 +434,13 @@ class Pool:
                 continue  # the connection is another's by now
             slot = lease.take_away()
             if slot is None:
-                in_use += 1
+                # A dead owner's may be shared with the living, for long.
+                pause = SHARED_PAUSE if dead and pause is None else IN_USE_PAUSE
             elif dead and not entry.forsaken:
                 self._take_back_unasked(slot, entry)
             else:
                 self.take_back(slot)
-        return IN_USE_PAUSE if in_use else None
+        return pause
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         held = self._clock() - entry.acquired_at
