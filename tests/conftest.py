@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -18,6 +19,26 @@ if TYPE_CHECKING:
     from tests.servers.mariadb import MariaDBServer
     from tests.servers.mysql import MySQLServer
     from tests.servers.oracle import OracleServer
+
+
+# What costs much, and is about other programs: see the marker "once".
+ONCE = (
+    "acceptance/test_gevent.py",
+    "acceptance/test_preload.py",
+    "acceptance/test_servers.py",
+    "backends/test_fork.py",
+    "backends/test_other_drivers.py",
+    "test_databases/",
+    "workers/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark it."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(ONCE):
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture(scope="session", autouse=True)

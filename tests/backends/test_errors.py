@@ -100,7 +100,7 @@ def test_the_server_s_own_words_reach_the_caller(
 def test_exhaustion_is_told_from_all_of_these(
     engine: str, make_alias: MakeAlias
 ) -> None:
-    alias = pooled(engine, make_alias, max_size=1, timeout=0.05)
+    alias = pooled(engine, make_alias, max_size=1, timeout=2)
     held = connections.create_connection(alias)
     held.ensure_connection()
     with pytest.raises(djpool.PoolTimeout, match="no connection came free") as caught:

@@ -267,7 +267,7 @@ def test_atomic_commits(alias: str, new_wrapper: NewWrapper) -> None:
 def test_exhaustion_is_an_operational_error_that_names_the_holders(
     engine: str, make_alias: MakeAlias
 ) -> None:
-    alias = pooled(engine, make_alias, max_size=1, timeout=0.05, leak_threshold=60)
+    alias = pooled(engine, make_alias, max_size=1, timeout=2, leak_threshold=60)
     wrappers = [connections.create_connection(alias) for _ in range(2)]
     one(wrappers[0])
     with pytest.raises(OperationalError) as caught:
@@ -469,7 +469,7 @@ def test_another_time_zone_does_not_reach_the_next_lease(
 def test_a_thread_that_ended_is_named_as_such(
     engine: str, make_alias: MakeAlias
 ) -> None:
-    alias = pooled(engine, make_alias, max_size=1, timeout=0.05)
+    alias = pooled(engine, make_alias, max_size=1, timeout=1)
     wrapper = connections.create_connection(alias)
     wrapper.inc_thread_sharing()
     thread = threading.Thread(target=lambda: one(wrapper))

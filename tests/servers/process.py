@@ -30,8 +30,9 @@ PORTS = range(15000, 30000)
 END = signal.SIGQUIT
 
 # Outlives a test run that ended without its teardown (killed, or by its own timeout):
-# the pipe then closes with no line read, and nothing of the server stays behind.
-WATCHDOG = 'read -r ended || { kill -QUIT "$0"; sleep 1; rm -rf "$1"; }'
+# the pipe then closes with no line read, and nothing of the server stays behind. Each
+# leads a group of processes, and not all take their children with them.
+WATCHDOG = 'read -r ended || { kill -QUIT "-$0"; sleep 1; rm -rf "$1"; }'
 
 
 class ServerError(Exception):

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from celery import Celery, signals
 from django.conf import settings
-from django.db import connection
 
-# The number under which the process that Celery was started in runs a task itself.
-LAST = -1
+from tests.workers.project import FIRST, LAST
+from tests.workers.project.work import write_down
 
 _queue = Path(settings.FOLDER) / "queue"
 _queue.mkdir(exist_ok=True)
@@ -24,22 +23,23 @@ app.conf.update(
         "data_folder_in": _queue,
         "data_folder_out": _queue,
         "control_folder": _queue,
+        "polling_interval": 0.01,
     },
-    broker_connection_retry_on_startup=False,
     task_ignore_result=True,
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
 )
 
 
-@signals.worker_before_create_process.connect
-def _have_a_connection_in_use(**_kwargs: object) -> None:
-    """Fork with one in use, which is worse than what Celery does."""
-    connection.ensure_connection()
+def have_one_in_use(**_kwargs: object) -> None:
+    """Fork with a connection in use: Celery itself has just closed what there was."""
+    write_down(FIRST)
 
 
-@signals.worker_shutdown.connect
-def _use_it_again(**_kwargs: object) -> None:
-    from tests.workers.project.work import write_down
-
+def use_it_again(**_kwargs: object) -> None:
+    """See whether it is still ours."""
     write_down(LAST)
+
+
+signals.worker_init.connect(have_one_in_use)
+signals.worker_shutdown.connect(use_it_again)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import django
 from celery import shared_task
 from huey.contrib.djhuey import db_task
 
 from tests.workers.project.models import Run
 from tests.workers.project.work import write_down
 
-try:
+if TYPE_CHECKING or django.VERSION >= (6, 0):
     from django.tasks import task
-except ImportError:  # Django 5.2
+else:
     from django_tasks import task
 
-# As projects do it: before a worker forks, in its main thread, and never closed.
+# In the thread that imports, before anything is forked; nothing closes the connection.
 COUNT_AT_IMPORT = Run.objects.count()
 
-
-@shared_task
-def for_celery(number: int) -> None:
-    write_down(number)
-
-
-@db_task()
-def for_huey(number: int) -> None:
-    write_down(number)
+for_celery = shared_task(write_down)
+for_huey = db_task()(write_down)
 
 
 @task

@@ -7,8 +7,6 @@ import threading
 
 from django.db import connection, transaction
 
-from tests.workers.project.models import Run
-
 # Each takes a while on the server, so that tasks want connections at the same time.
 SESSION = {
     "postgresql": "SELECT pg_backend_pid() FROM pg_sleep(0.002)",
@@ -18,6 +16,8 @@ SESSION = {
 
 def write_down(number: int) -> None:
     """Say who runs task `number`."""
+    from tests.workers.project.models import Run
+
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(SESSION[connection.vendor])

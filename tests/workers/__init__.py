@@ -1,0 +1,1 @@
+"""Task queues with their real workers, each in processes of its own."""
