@@ -34,6 +34,11 @@ PYTEST_INI = """
 addopts = -p django -p xdist -p no:cacheprovider --noconftest
 markers = fresh
 """
+WARNINGS = [
+    *("-W", "error::ResourceWarning"),
+    # Python 3.12 says so of every process that has threads, as pools have.
+    *("-W", "ignore:This process (pid=:DeprecationWarning"),
+]
 # What nobody wants to read at the end of their tests.
 UNWELCOME = ["accessed by other users", "Traceback", "Exception ignored", "Warning"]
 
@@ -74,7 +79,7 @@ class Project:
 
     def _run(self, command: list[Any]) -> None:
         done = subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", *command],
+            [sys.executable, *WARNINGS, *command],
             env=os.environ
             | {
                 "DJANGO_SETTINGS_MODULE": f"{NAME}.settings",
