@@ -40,7 +40,8 @@ def _tracked(kind: Any) -> Any:
 def track(cursor: CursorWrapper, cursors: weakref.WeakSet[CursorWrapper]) -> None:
     """Have `cursors` contain the cursor until it is closed, or forgotten."""
     # Its class is the backend's choice, and so extended afterwards.
-    cursor.__class__ = _tracked(type(cursor))
+    kind: Any = type(cursor)
+    cursor.__class__ = _tracked(kind)
     cursors.add(cursor)
 
 

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from websockets.asyncio.client import connect
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -23,6 +25,8 @@ PATIENCES = 16
 LONGEST_PATIENCE = 0.06
 # Of an impatient client's requests one in so many is waited for.
 WAITED_FOR = 5
+# To each websocket.
+MESSAGES = 4
 
 
 @dataclass
@@ -79,10 +83,14 @@ class Client:
             self._outcome.errors[repr(error)] += 1
             await self.close()
         else:
-            if (status, text) == (200, right):
-                self._outcome.answered += 1
-            else:
-                self._outcome.errors[f"{status}: {text[:200]}"] += 1
+            self.count(f"{status}: {text}", f"200: {right}")
+
+    def count(self, answer: str, right: str) -> None:
+        """Count an answer, as right or as an error."""
+        if answer == right:
+            self._outcome.answered += 1
+        else:
+            self._outcome.errors[answer[:200]] += 1
 
     async def hang_up(self, path: str, patience: float) -> None:
         """Ask, and hang up after so many seconds, or when the answer begins."""
@@ -109,12 +117,12 @@ def drive(
 ) -> Outcome:
     """Make so many requests with so many clients at once; each waits for its answer.
 
-    `right` is the text of a right answer.
+    `right` is the text of a right answer. In both, "{}" is the request's number.
     """
 
     async def work(client: Client, numbers: Iterator[int]) -> None:
-        for _number in numbers:
-            await client.ask(path, right)
+        for number in numbers:
+            await client.ask(path.format(number), right.format(number))
 
     return asyncio.run(_all(host, port, work, requests, clients))
 
@@ -132,6 +140,28 @@ def hang_up(
                 await client.ask(path, right)
 
     return asyncio.run(_all(host, port, work, requests, clients))
+
+
+def talk(
+    host: str, port: int, path: str, right: str, *, messages: int, clients: int
+) -> Outcome:
+    """Send so many messages over websockets, each of a few; one in three hangs up.
+
+    `right` is the text of a right answer.
+    """
+    address = f"ws://{host}:{port}{path}"
+
+    async def work(client: Client, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            async with connect(address, ping_interval=None) as socket:
+                for _ in range(MESSAGES):
+                    await socket.send("?")
+                    client.count(str(await socket.recv()), right)
+                if number % 3 == 1:
+                    await socket.send("?")
+                    socket.transport.abort()
+
+    return asyncio.run(_all(host, port, work, messages // MESSAGES, clients))
 
 
 async def _all(

@@ -1,4 +1,4 @@
-"""The shop under uvicorn, and a look at its connections from outside."""
+"""The shop under a server, and a look at its connections from outside."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import djpool
 from tests.acceptance import clients
+from tests.acceptance.commands import ASGI, Command, uvicorn
 from tests.servers.process import Account, ServerProcess, wait_until
 
 if TYPE_CHECKING:
@@ -52,16 +53,22 @@ class Watch:
 
 
 class Shop(ServerProcess):
-    """The shop on one process of uvicorn, with a database of its own."""
+    """The shop on a server of its own, with a database of its own."""
 
-    def __init__(self, database: Mapping[str, Any], count: Count) -> None:
-        """Make the table. `start()` starts the server."""
+    def __init__(
+        self,
+        database: Mapping[str, Any],
+        count: Count | None,
+        command: Command = uvicorn(ASGI),  # noqa: B008 (immutable)
+    ) -> None:
+        """Make the table. `start()` starts the server. `watched()` needs `count`."""
         account = Account(
             pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
         )
         super().__init__("shop", account)
         self._database = database
         self._count = count
+        self._command = command
         try:
             self.run([sys.executable, "-m", "tests.acceptance.shop.prepare"])
         except BaseException:
@@ -87,11 +94,7 @@ class Shop(ServerProcess):
         Raises:
             ServerError: It did not start; the message has its log.
         """
-        command = [sys.executable, "-W", "always::ResourceWarning", "-m", "uvicorn"]
-        command += ["tests.acceptance.shop.asgi:application", "--lifespan", "off"]
-        command += ["--host", self.host, "--port", str(self.port)]
-        command += ["--log-level", "warning", "--no-access-log"]
-        self.spawn(command, self._answers)
+        self.spawn(self._command(self.host, self.port), self._answers)
 
     def end(self, how: int = signal.SIGTERM, *, timeout: float = 30.0) -> None:
         """Have it shut down in order."""
@@ -113,6 +116,20 @@ class Shop(ServerProcess):
             self.host, self.port, view, right, requests=requests, clients=concurrency
         )
 
+    def talk(
+        self, path: str, right: str, *, messages: int, concurrency: int
+    ) -> clients.Outcome:
+        """Have clients send messages over websockets and wait for the answers."""
+        return clients.talk(
+            self.host, self.port, path, right, messages=messages, clients=concurrency
+        )
+
+    @property
+    def pid(self) -> int:
+        """The server's process; its workers are others where it forks."""
+        assert self._process is not None
+        return self._process.pid
+
     @contextmanager
     def watched(self) -> Iterator[Watch]:
         """Count the server's connections from outside while the block runs."""
@@ -122,8 +139,8 @@ class Shop(ServerProcess):
             while not done.wait(PAUSE):
                 watch.look(count())
 
-        assert self._process is not None
-        with self._count(self._process.pid) as count:
+        assert self._count is not None
+        with self._count(self.pid) as count:
             thread = threading.Thread(target=look, name="watch")
             thread.start()
             try:
@@ -141,10 +158,9 @@ class Shop(ServerProcess):
 
     def poolstats(self) -> djpool.PoolStats:
         """Return what the command `poolstats` says of the server, from outside."""
-        assert self._process is not None
         command = [sys.executable, "-m", "djpool", "poolstats", "--format", "json"]
         done = subprocess.run(
-            [*command, "--pid", str(self._process.pid)],
+            [*command, "--pid", str(self.pid)],
             cwd=ROOT,
             env=self._environment(),
             capture_output=True,

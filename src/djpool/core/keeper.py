@@ -38,6 +38,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         # SimpleQueue, because finalisers put into it, wherever they run.
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._forked = False  # this is a child, and the pools are its parent's
 
     def watch(self, pool: Pool) -> None:
         """Look after `pool` from now on. Does nothing the second time."""
@@ -64,6 +65,10 @@ class Keeper:
         """Look at all pools now. May be called from a finaliser."""
         self._inbox.put(None)
 
+    def after_fork(self) -> None:
+        """In a forked child: look after nothing any more. Takes no lock."""
+        self._forked = True
+
     def _run(self) -> None:
         due: weakref.WeakKeyDictionary[Pool, float] = weakref.WeakKeyDictionary()
         nudged = True
@@ -82,6 +87,10 @@ class Keeper:
                 continue  # the last one was closed: nobody may nudge any more
             wait = min(due.values(), default=0.0) - time.monotonic()
             nudged = self._sleep(min(max(wait, 0.0), LONGEST))
+            # Threads are gone after a fork, but greenlets in their place go on. They
+            # had better not end: Python's threading has forgotten them.
+            while self._forked:
+                self._inbox.get()
 
     def _maintain(self, pool: Pool) -> float:
         try:

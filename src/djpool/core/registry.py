@@ -8,11 +8,11 @@ another pool; connections to the one never serve the other.
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from djpool.core.forks import call_in_children
 from djpool.core.immortal import keep_for_ever
 from djpool.core.keeper import Keeper
 from djpool.core.pool import Pool
@@ -28,7 +28,7 @@ class Registry:
         self._lock = threading.Lock()
         self._pools: dict[str, tuple[tuple[Any, Pool], ...]] = {}
         atexit.register(self.close_all)
-        os.register_at_fork(after_in_child=self._after_fork_in_child)
+        call_in_children(self._after_fork_in_child)
 
     def find(self, alias: str, identity: Any) -> Pool | None:
         """The pool of `alias` for this identity, if it was made already."""
@@ -73,6 +73,7 @@ class Registry:
         for pool in pools | self.keeper.closing:
             for each in pool.after_fork():
                 keep_for_ever(each)
+        self.keeper.after_fork()
         keep_for_ever(self.keeper)
         self._lock = threading.Lock()
         self._pools = {}

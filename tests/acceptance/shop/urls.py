@@ -20,6 +20,13 @@ urlpatterns = [
         views.sync_stream,
         views.broken_stream,
         views.background,
+        views.other_thread,
+        views.to_thread,
+        views.thread_that_ends,
+        views.cancelled,
+        views.cancelled_thread,
+        views.events,
+        views.echo,
         views.stats,
     )
 ]

@@ -8,13 +8,18 @@ clients that do not wait for the end.
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 
 import djpool
+from tests.acceptance.shop import ITEMS
 from tests.acceptance.shop.models import Item
 
 if TYPE_CHECKING:
@@ -131,6 +136,71 @@ async def background(_request: HttpRequest) -> HttpResponse:
     _background.add(task)  # asyncio itself does not keep it
     task.add_done_callback(_background.discard)
     return HttpResponse(f"{await Item.objects.acount()}\n")
+
+
+def _count(request: HttpRequest) -> int:
+    count: int = Item.objects.count()
+    time.sleep(_pause(request))
+    return count
+
+
+async def other_thread(request: HttpRequest) -> HttpResponse:
+    count = await sync_to_async(_count, thread_sensitive=False)(request)
+    return HttpResponse(f"{count}\n")
+
+
+async def to_thread(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{await asyncio.to_thread(_count, request)}\n")
+
+
+def thread_that_ends(request: HttpRequest) -> HttpResponse:
+    """Leave a connection to a thread that ends and does not close it."""
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(_count(request)))
+    thread.start()
+    thread.join()
+    return HttpResponse(f"{counts[0]}\n")
+
+
+def _impatience() -> float:
+    return random.uniform(0.0, 0.004)
+
+
+async def cancelled(request: HttpRequest) -> HttpResponse:
+    """Give up on a query now and then, and ask again."""
+    for _ in range(4):
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(Item.objects.acount(), _impatience())
+    await asyncio.sleep(_pause(request))
+    return HttpResponse(f"{await Item.objects.acount()}\n")
+
+
+async def cancelled_thread(request: HttpRequest) -> HttpResponse:
+    """Give up on a thread, which then goes on when the request is over."""
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(_count, request), _impatience())
+    return HttpResponse(f"{ITEMS}\n")
+
+
+async def events(request: HttpRequest) -> StreamingHttpResponse:
+    """Server-sent events."""
+
+    async def parts() -> AsyncIterator[str]:
+        for _ in range(PARTS):
+            yield f"data: {await Item.objects.acount()}\n\n"
+            await asyncio.sleep(_pause(request))
+
+    return StreamingHttpResponse(parts(), content_type="text/event-stream")
+
+
+def echo(request: HttpRequest) -> HttpResponse:
+    """Have the database say what the client said."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {int(request.GET['number'])}")
+        (said,) = cursor.fetchone()
+    answer = f"{said}\n"
+    # uWSGI sends what it gets, and no length of its own.
+    return HttpResponse(answer, headers={"Content-Length": str(len(answer))})
 
 
 async def stats(_request: HttpRequest) -> JsonResponse:
