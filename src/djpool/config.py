@@ -17,11 +17,13 @@ from djpool.core.options import Offer, PoolOptions, Problem, is_on, parse
 from djpool.core.pool import Pool
 from djpool.core.registry import Registry
 from djpool.opener import Opener
+from djpool.uwsgi import call_in_workers
 
 if TYPE_CHECKING:
     from djpool.wrapper import PooledWrapper
 
 registry = Registry()
+call_in_workers(registry.after_fork_in_child)
 
 # What later versions of djpool will do. Refused by name, so that nobody relies
 # on what is not there; `...` stands for any value but None.

@@ -8,11 +8,11 @@ another pool; connections to the one never serve the other.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from djpool.core.forks import call_in_children
 from djpool.core.immortal import keep_for_ever
 from djpool.core.keeper import Keeper
 from djpool.core.pool import Pool
@@ -28,7 +28,7 @@ class Registry:
         self._lock = threading.Lock()
         self._pools: dict[str, tuple[tuple[Any, Pool], ...]] = {}
         atexit.register(self.close_all)
-        call_in_children(self._after_fork_in_child)
+        os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def find(self, alias: str, identity: Any) -> Pool | None:
         """The pool of `alias` for this identity, if it was made already."""
@@ -67,7 +67,8 @@ class Registry:
         for alias in list(self._pools):
             self.close(alias, timeout)
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's pools. Python calls this in every child of its own."""
         # Threads other than this one are gone, and locks may be held for ever.
         pools = {pool for each in self._pools.values() for _identity, pool in each}
         for pool in pools | self.keeper.closing:
