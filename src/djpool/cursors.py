@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import InterfaceError
 
+from djpool.core.owner import current_owner
+
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterable
@@ -27,9 +29,22 @@ class TrackedCursor:
     db: Any
 
     def close(self) -> None:
-        """Close the driver's cursor."""
-        self.db.djpool_cursors.discard(self)
-        self.cursor.close()
+        """Close the driver's cursor; or have that done when the lease ends.
+
+        The latter where another thread closes it than that which has the lease:
+        Python's garbage collector, in most cases, with a generator that a cancelled
+        request left behind. Closing may speak to the server, and the one who has
+        the lease may be doing so at that moment.
+        """
+        db, lease = self.db, self.db.djpool_lease
+        foreign = lease is not None and lease.owner is not current_owner()
+        if foreign and not db.allow_thread_sharing:
+            db.djpool_abandoned.append(self.cursor)
+            self.cursor = ENDED
+        else:
+            self.cursor.close()
+        # Not before: until then the connection is in use.
+        db.djpool_cursors.discard(self)
 
 
 @functools.cache
@@ -66,9 +81,12 @@ class EndedCursor:
 ENDED = EndedCursor()
 
 
-def end(cursors: Iterable[CursorWrapper]) -> None:
-    """Close cursors that are still open, and make sure that they never run again."""
-    for driver_s in cut_off(cursors):
+def end(cursors: Iterable[CursorWrapper], abandoned: Iterable[Any]) -> None:
+    """Close cursors that are still open, and make sure that they never run again.
+
+    `abandoned` are the driver's own that are to be closed with them.
+    """
+    for driver_s in (*cut_off(cursors), *abandoned):
         # A broken connection is found out by who takes it back.
         with contextlib.suppress(Exception):
             driver_s.close()

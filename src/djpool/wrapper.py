@@ -54,6 +54,8 @@ class PooledWrapper(_Base):
     djpool_lease: Lease | None = None
     #: Made on this lease, not closed, and still referred to by somebody.
     djpool_cursors: weakref.WeakSet[CursorWrapper]
+    #: The driver's own, to be closed with the lease.
+    djpool_abandoned: list[Any]
     #: The request in whose context it leased last.
     djpool_request: requests.Request | None = None
     #: How many blocks of `djpool.hold()` are under way.
@@ -171,6 +173,7 @@ class PooledWrapper(_Base):
         lease.holder = weakref.ref(self)
         self.djpool_lease = lease
         self.djpool_cursors = weakref.WeakSet()
+        self.djpool_abandoned = []
         self._djpool_spoilt = False
         self.connection = lease.connection
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
@@ -235,7 +238,7 @@ class PooledWrapper(_Base):
         """Do what comes before giving the lease back, and forget it."""
         if lease_released.receivers:
             lease_released.send_robust(sender=type(self), connection=self)
-        cursors.end(self.djpool_cursors)
+        cursors.end(self.djpool_cursors, self.djpool_abandoned)
         if self._djpool_spoilt:
             lease.spoil()
         if self.errors_occurred:
@@ -268,7 +271,7 @@ class PooledWrapper(_Base):
         if self.djpool_lease is not lease:
             return []
         self.connection = self.djpool_lease = None
-        return cursors.cut_off(self.djpool_cursors)
+        return [*cursors.cut_off(self.djpool_cursors), *self.djpool_abandoned]
 
     def close_if_unusable_or_obsolete(self) -> None:
         if self.djpool_lease is None:

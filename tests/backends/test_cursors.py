@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -83,6 +84,35 @@ def test_a_server_side_cursor_is_closed_with_its_lease(
     assert "CLOSE" not in postgres.log_since(mark)
     second.close()
     assert djpool.stats(alias).opened_total == 1
+
+
+@pytest.mark.parametrize("engine", POSTGRESQL)
+def test_a_cursor_that_another_thread_closes_is_closed_with_the_lease(
+    engine: str, make_alias: MakeAlias, postgres: PostgresServer
+) -> None:
+    """As the garbage collector does, in whichever thread it runs.
+
+    Whoever has the lease may be speaking to the server at that moment.
+    """
+    wrapper = connections.create_connection(pooled(engine, make_alias))
+    cursor = wrapper.chunked_cursor()
+    cursor.execute("SELECT generate_series(1, 10000)")
+    cursor.fetchmany(10)
+    driver_s = cursor.cursor
+    thread = threading.Thread(target=cursor.close)
+    mark = postgres.mark()
+    thread.start()
+    thread.join()
+    assert not driver_s.closed
+    with pytest.raises(InterfaceError, match="cursor is closed"):
+        cursor.fetchone()
+    with wrapper.cursor() as other:
+        other.execute("SELECT 'mine'")
+    wait_until(lambda: "'mine'" in postgres.log_since(mark), "the log")
+    assert "CLOSE" not in postgres.log_since(mark)
+    wrapper.close()
+    assert driver_s.closed
+    assert djpool.stats(wrapper.alias).closed_total["broken"] == 0
 
 
 def test_cursors_that_were_closed_cost_nothing_at_the_end(

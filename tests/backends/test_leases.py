@@ -103,6 +103,7 @@ def test_a_lease_leaves_the_wrapper_as_a_connect_would(
         "validation", "alias", "settings_dict", "_thread_sharing_lock", "close_at",
         "wrap_database_errors", "queries_log", "health_check_enabled",
         "djpool_lease", "_djpool_using", "djpool_cursors", "djpool_request",
+        "djpool_abandoned",
         "_djpool_spoilt", "converter",
         # Set while parameters are put together, and used nowhere else.
         "init_commands",

@@ -277,8 +277,8 @@ def test_the_path_of_the_request_is_in_messages(
     watched = pooled(engine, make_alias, leak_threshold=0.05)
     with request("/slow/"):
         one(connections[watched])
-        wait_until(lambda: djpool.stats(watched).leaks_total == 1, "a warning")
-    assert "in request '/slow/'" in caplog.text
+        wait_until(lambda: "in request '/slow/'" in caplog.text, "a warning")
+        assert djpool.stats(watched).leaks_total == 1
     wait_until(lambda: "came back after" in caplog.text, "its end to be told")
 
 
