@@ -12,7 +12,11 @@ class DjpoolConfig(AppConfig):
     verbose_name = "Connection pools"
 
     def ready(self) -> None:
-        """Register the checks, though no backend of djpool's may be loaded yet."""
+        """Register the checks, though no backend of djpool's may be loaded yet.
+
+        And hear of requests, from the first one on.
+        """
+        from djpool import requests as _  # noqa: F401
         from djpool.checks import register_checks
 
         register_checks()

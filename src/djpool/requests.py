@@ -62,10 +62,13 @@ def current() -> Request | None:
     # Under ASGI, Django's handler gives each request one of these. It is copied to
     # other threads with the rest of the context, as what a receiver of
     # request_started sets there may not be.
-    context = SyncToAsync.thread_sensitive_context.get(None)
+    context: Any = SyncToAsync.thread_sensitive_context.get(None)
     if context is None:
         return _request.get()
     found: Request | None = getattr(context, "djpool_request", None)
+    if found is None:
+        # It began before anything of djpool's was loaded: a process's first.
+        found = context.djpool_request = Request("(unknown)")
     return found
 
 

@@ -270,13 +270,28 @@ def test_asgi_requests_know_each_other_apart(alias: str) -> None:
     assert stats.opened_total <= 2
 
 
+def test_a_request_that_began_before_djpool_was_loaded_ends_its_leases(
+    alias: str,
+) -> None:
+    async def serve() -> None:
+        async with ThreadSensitiveContext():
+            # No request_started was heard.
+            await asyncio.to_thread(lambda: one(connections[alias]))
+            assert in_use(alias) == 1
+            await sync_to_async(request_finished.send)(sender=None)
+            assert in_use(alias) == 0
+
+    asyncio.run(serve())
+
+
 def test_the_path_of_the_request_is_in_messages(
     alias: str, engine: str, make_alias: MakeAlias, caplog: pytest.LogCaptureFixture
 ) -> None:
     del alias
     watched = pooled(engine, make_alias, leak_threshold=0.05)
+    wrapper = connections[watched]  # loads the backend, before the request begins
     with request("/slow/"):
-        one(connections[watched])
+        one(wrapper)
         wait_until(lambda: "in request '/slow/'" in caplog.text, "a warning")
         assert djpool.stats(watched).leaks_total == 1
     wait_until(lambda: "came back after" in caplog.text, "its end to be told")
