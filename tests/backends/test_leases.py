@@ -346,6 +346,19 @@ def test_a_connection_closed_behind_its_back_is_replaced(
     assert one(new_wrapper()) == 1
 
 
+def test_a_connection_closed_after_it_went_back_is_not_lent(
+    alias: str, new_wrapper: NewWrapper
+) -> None:
+    """By somebody who kept the driver's own."""
+    wrapper = new_wrapper()
+    one(wrapper)
+    raw = wrapper.connection
+    wrapper.close()
+    raw.close()
+    assert one(new_wrapper()) == 1
+    assert djpool.stats(alias).closed_total["broken"] == 1
+
+
 def test_close_all_closes_and_the_next_use_begins_anew(alias: str) -> None:
     one(connections[alias])
     connections[alias].close()

@@ -43,7 +43,7 @@ class ConnectorNativePool:
         entry.connection.djpool_entry = entry
         # Any other version would have it reconnect.
         entry.connection.pool_config_version = self.native._config_version  # noqa: SLF001
-        self.native.add_connection(entry.connection)
+        self._add(entry.connection)
         # Perhaps another one that came free meanwhile. Then this one lies in
         # the pool, or goes to whoever was promised the other.
         self.take(slot)
@@ -55,15 +55,27 @@ class ConnectorNativePool:
         except PoolError as error:
             raise LookupError("MySQL Connector/Python's pool is empty") from error
         # Not the proxy, which swallows attributes that are set on it.
-        slot.entry = pooled._cnx.djpool_entry  # noqa: SLF001
+        connection = pooled._cnx  # noqa: SLF001
+        connection.is_connected = connection.djpool_is_connected
+        slot.entry = connection.djpool_entry
 
     def give(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was lent
-        self.native.add_connection(entry.connection)
+        self._add(entry.connection)
         slot.entry = None
+
+    def _add(self, connection: Any) -> None:
+        # It asks when it lends, and would reconnect, under the lock. djpool looks.
+        connection.djpool_is_connected = connection.is_connected
+        connection.is_connected = _assumed
+        self.native.add_connection(connection)
 
     def drop(self, connection: Any) -> None:
         """Nothing to strike off: it keeps no book of what it lent."""
 
     def close(self) -> None:
         """Nothing to close: it has neither threads nor, by now, connections."""
+
+
+def _assumed() -> bool:
+    return True

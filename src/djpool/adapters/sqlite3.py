@@ -37,6 +37,10 @@ class Sqlite3Driver(Driver):
 
     def peek(self, connection: Any) -> bool:
         path, file = self._files[id(connection)]
+        try:
+            _ = connection.in_transaction
+        except Exception:  # noqa: BLE001 (closed, by somebody who kept it)
+            return False
         return file is not None and _identity(path) == file
 
     def ping(self, connection: Any, timeout: float) -> None:
