@@ -17,13 +17,14 @@ from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
     from djpool.core.adapter import Adapter
     from djpool.core.lease import Lease
+    from djpool.credentials import Given
 
     _Base = BaseDatabaseWrapper
 else:
@@ -65,6 +66,8 @@ class PooledWrapper(_Base):
     _djpool_using: threading.RLock
     # The seconds that a connect under way may take; None when djpool has none.
     _djpool_connect_timeout: float | None = None
+    # What `credentials` adds to the driver's parameters, while connecting.
+    _djpool_params: Mapping[str, Any] = {}
     # The session was changed in a way that the next lease must not see.
     _djpool_spoilt = False
 
@@ -80,7 +83,12 @@ class PooledWrapper(_Base):
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""
-        return self.alias != NO_DB_ALIAS and self._djpool_connect_timeout is None
+        return self.alias != NO_DB_ALIAS and not self.djpool_opens
+
+    @property
+    def djpool_opens(self) -> bool:
+        """Whether it opens a connection for the pool, at this moment."""
+        return self._djpool_connect_timeout is not None
 
     def djpool_open(self, timeout: float) -> Any:
         """Open a physical connection, the backend's own way, and let go of it.
@@ -122,6 +130,18 @@ class PooledWrapper(_Base):
         finally:
             connections[self.alias] = other
 
+    @contextmanager
+    def djpool_with(self, given: Given, place: str) -> Iterator[None]:
+        """Connect with what `credentials` gave for as long as the block runs."""
+        described = self.settings_dict
+        self.settings_dict = given.described(described, place)
+        self._djpool_params = given.params
+        try:
+            yield
+        finally:
+            self.settings_dict = described
+            self._djpool_params = {}
+
     def djpool_facts(self) -> dict[str, Any]:
         """What connecting wrote on this object, and the pool's others need, too."""
         attributes = vars(self)
@@ -140,6 +160,7 @@ class PooledWrapper(_Base):
             params: dict[str, Any] = super().get_connection_params()
         finally:
             self.settings_dict = described
+        params |= self._djpool_params
         if self._djpool_connect_timeout is not None:
             limit = self.djpool_adapter.limit
             return dict(limit(params, self._djpool_connect_timeout))
@@ -149,7 +170,8 @@ class PooledWrapper(_Base):
     def connect(self) -> None:
         pool = config.pool_of(self)
         if pool is None:
-            super().connect()
+            with config.credentials_beside_the_pool(self):
+                super().connect()
             return
         self.check_settings()
         with self._djpool_using:

@@ -19,10 +19,10 @@ import mysql.connector
 from mysql.connector.constants import ServerCmd
 
 from djpool.adapters.mysql_connector_pool import ConnectorNativePool
+from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import cut_off, is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver
 from djpool.core.options import NativeKey, Offer
 
 # Bits of the protocol's status flags.
@@ -182,7 +182,7 @@ def part_of(connection: Any) -> Part:
     return C_PART if hasattr(connection, "_cmysql") else PYTHON_PART
 
 
-class ConnectorDriver(Driver):
+class ConnectorDriver(MySQLErrors):
     """MySQL Connector/Python's words."""
 
     vendor = "mysql"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
@@ -27,7 +28,7 @@ BEGINS = re.compile(
 )
 
 
-class MySQLdbDriver(Driver):
+class MySQLdbDriver(MySQLErrors):
     """What mysqlclient and PyMySQL have in common."""
 
     vendor = "mysql"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ KEPT = (
     "stmtcachesize",
 )
 _kept = operator.attrgetter(*KEPT)
+# ORA numbers. No password was given, it is wrong, it has expired.
+LOGIN = frozenset({1005, 1017, 28001})
+# Too many sessions, or processes; no handler free, in three ways; about to start.
+FULL = frozenset({18, 20, 12516, 12519, 12520, 1033})
+# Open for reading only; shut, shutting down, or ended.
+STEPPED_DOWN = frozenset({16000, 1034, 1089, 1090, 1092})
 
 
 class OracleDriver(Driver):
@@ -107,6 +114,15 @@ class OracleDriver(Driver):
         for name, value in zip(KEPT, connection.djpool_kept, strict=True):
             setattr(connection, name, value)
 
+    def refuses_login(self, error: BaseException) -> bool:
+        return _number(error) in LOGIN
+
+    def is_full(self, error: BaseException) -> bool:
+        return _number(error) in FULL
+
+    def stepped_down(self, error: BaseException) -> bool:
+        return _number(error) in STEPPED_DOWN
+
     def close(self, connection: Any) -> None:
         try:
             if connection.is_healthy():
@@ -116,6 +132,12 @@ class OracleDriver(Driver):
             # After a reset by the server, the driver forgets to.
             if (handle := connection.djpool_socket) is not None:
                 handle.close()
+
+
+def _number(error: BaseException) -> int | None:
+    """Its ORA number, also where the driver has put it into one of its own."""
+    found = re.search(r"ORA-(\d{5})", str(error))
+    return None if found is None else int(found[1])
 
 
 def _too_late(timeout: float, why: str = "") -> oracledb.OperationalError:

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from djpool.adapters.libpq import limit_connect
+from djpool.adapters.libpq import LibpqErrors, limit_connect
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver, NativePool
+from djpool.core.driver import NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
 
 # A plain int: this comparison is on the hot path.
@@ -21,7 +21,7 @@ IDLE = int(TransactionStatus.IDLE)
 UNUSABLE = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 
 
-class PsycopgDriver(Driver):
+class PsycopgDriver(LibpqErrors):
     """psycopg's words."""
 
     vendor = "postgresql"

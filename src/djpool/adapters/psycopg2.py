@@ -6,14 +6,13 @@ from typing import Any
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE as IDLE
 
-from djpool.adapters.libpq import limit_connect
+from djpool.adapters.libpq import LibpqErrors, limit_connect
 from djpool.adapters.sockets import cut_off, is_quiet
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver
 from djpool.core.options import Offer
 
 
-class Psycopg2Driver(Driver):
+class Psycopg2Driver(LibpqErrors):
     """psycopg2's words."""
 
     vendor = "postgresql"

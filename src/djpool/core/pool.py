@@ -36,6 +36,8 @@ logger = logging.getLogger("djpool.pool")
 JITTER = 0.25
 # After failing to open one up to min_size: the first and the longest pause.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# After a login was refused, before it is tried again with what is in force by then.
+RENEWAL_PAUSE = 0.1
 
 
 # Seconds until the next look at a lease that is over but still in use.
@@ -64,6 +66,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         keeper: Keeper | None = None,
         facts: Mapping[str, Any] | None = None,
+        renew: Callable[[], None] | None = None,
     ) -> None:
         """Make a pool; nothing is connected until somebody asks.
 
@@ -77,6 +80,8 @@ class Pool:
             keeper: Calls `maintain()` when it is due. Without one, the owner of
                 the pool does.
             facts: What is true of every connection here, for who leases one.
+            renew: Called when the server refused the login, which is tried once
+                more then, perhaps as somebody else. It must not block.
         """
         self.options = options
         self.alias = alias
@@ -86,6 +91,7 @@ class Pool:
         self._errors = errors
         self._clock = clock
         self._keeper = keeper
+        self._renew = renew
         self._gate = Gate(
             options.min_size, options.max_size, options.max_waiting, self._lose
         )
@@ -243,10 +249,8 @@ class Pool:
                 self._gate.counters.timeouts += 1
             raise self._refusal(Refused.TIMEOUT, self.options.timeout)
         try:
-            connection = self._driver.connect(deadline - started)
+            connection = self._connect(deadline)
         except Exception as error:
-            with self._gate.lock:
-                self._gate.counters.open_errors += 1
             self._last_error = without_frames(error)
             raise
         now = self._clock()
@@ -260,6 +264,28 @@ class Pool:
         self._gate.opened(slot, now - started)
         if self._keeper is not None:
             self._keeper.watch(self)
+
+    def _connect(self, deadline: float) -> Any:
+        try:
+            return self._try_to_connect(deadline)
+        except Exception as error:
+            if self._renew is None or not self._driver.refuses_login(error):
+                raise
+            self._renew()
+            logger.info("pool %r: the login was refused, and is renewed", self._name)
+            # Whoever changes a password does so in two places, one after the other.
+            time.sleep(RENEWAL_PAUSE)
+            if self._clock() >= deadline:
+                raise
+        return self._try_to_connect(deadline)
+
+    def _try_to_connect(self, deadline: float) -> Any:
+        try:
+            return self._driver.connect(deadline - self._clock())
+        except Exception:
+            with self._gate.lock:
+                self._gate.counters.open_errors += 1
+            raise
 
     def _expiry(self, now: float) -> float:
         lifetime = self.options.max_lifetime
