@@ -25,6 +25,7 @@ from djpool.core.holders import borrower_stack, describe_holder, describe_holder
 from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
+from djpool.core.outage import Outage
 from djpool.core.owner import current_owner
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
@@ -36,6 +37,11 @@ logger = logging.getLogger("djpool.pool")
 JITTER = 0.25
 # After failing to open one up to min_size: the first and the longest pause.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# How long a caller waits for a server that is full, or about to start, to take one
+# more; after that it is told so.
+FULL_PATIENCE = 2.0
+# A connect that fails as late as this before its deadline fails because of that.
+OUT_OF_TIME = 0.05
 # After a login was refused, before it is tried again with what is in force by then.
 RENEWAL_PAUSE = 0.1
 
@@ -98,7 +104,7 @@ class Pool:
         self._books: set[Entry] = set()  # guarded by the gate's lock
         # What finalisers found, until _reclaim() comes by.
         self._lost: deque[tuple[Entry | None, bool]] = deque()
-        self._last_error: BaseException | None = None  # of a connect, until one works
+        self._outage = Outage()
         self._failures = 0  # in a row, of connects up to min_size
         # Looked up once, for the hot path. A driver's word is None if it is
         # only the default one.
@@ -166,7 +172,7 @@ class Pool:
         deadline = started + (patience or self.options.timeout)
         if slot is None:
             slot = self._queue(patience)
-        slot = self._make_sound(slot, deadline)
+        slot = self._insist(slot, patience, deadline)
         entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
         now = self._clock()
         with self._gate.lock:
@@ -191,10 +197,12 @@ class Pool:
         if patience:
             self._refuse_the_hopeless()
         slot = self._gate.queue(patience)
+        if isinstance(slot, Slot):
+            self._take_native(slot)
+            return slot
         if isinstance(slot, Refused):
             raise self._refusal(slot, patience)
-        self._take_native(slot)
-        return slot
+        raise without_frames(slot)
 
     def _refuse_the_hopeless(self) -> None:
         """Raise if the caller would wait for what only the caller could give back."""
@@ -209,6 +217,38 @@ class Pool:
             f"no connection came free, and none can: this thread has all {mine} itself"
         )
         raise self._errors.timeout(self._message(reason, stats), stats)
+
+    def _insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """`_make_sound()`, and again where that failed and waiting can help."""
+        full_until = deadline
+        while True:
+            try:
+                return self._make_sound(slot, deadline)
+            except Exception as error:
+                until = now = self._clock()
+                if self._driver.is_full(error):
+                    full_until = min(full_until, now + FULL_PATIENCE)
+                    until = full_until
+                if self._gate.suspended:
+                    until = deadline  # what it failed of may be why
+                turn = None
+                if patience and until > now:
+                    turn = self._gate.queue(until - now, first=True)
+                if not isinstance(turn, Slot):
+                    self._share(error, deadline)
+                    raise
+            slot = turn
+            self._take_native(slot)
+
+    def _share(self, error: Exception, deadline: float) -> None:
+        """A connect failed: tell of it, in the log and to those who wait for it."""
+        if self._outage.is_news():
+            logger.warning(
+                "pool %r: no connection can be opened: %s", self._name, error
+            )
+        # Who ran out of time says nothing about the time that others have.
+        if self._clock() < deadline - OUT_OF_TIME:
+            self._gate.share(without_frames(error))
 
     def _make_sound(self, slot: Slot, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.
@@ -251,7 +291,7 @@ class Pool:
         try:
             connection = self._connect(deadline)
         except Exception as error:
-            self._last_error = without_frames(error)
+            self._gate.back_off(self._outage.failed(without_frames(error)))
             raise
         now = self._clock()
         slot.entry = Entry(connection, now, self._expiry(now))
@@ -260,10 +300,23 @@ class Pool:
             self._books.add(slot.entry)
         if self._native is not None:
             self._native.join(slot)
-        self._last_error = None
         self._gate.opened(slot, now - started)
+        if self._outage.failures:
+            self._tell_of_recovery()
         if self._keeper is not None:
             self._keeper.watch(self)
+
+    def _tell_of_recovery(self) -> None:
+        self._failures = 0
+        self.nudge()  # there may be connections to open, up to min_size
+        if ended := self._outage.end():
+            logger.warning(
+                "pool %r: connections can be opened again, after %.1f s and %d "
+                "failed attempts",
+                self._name,
+                ended.seconds,
+                ended.failures,
+            )
 
     def _connect(self, deadline: float) -> Any:
         try:
@@ -552,17 +605,19 @@ class Pool:
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
         while (slot := self._gate.grow()) is not None:
+            deadline = self._clock() + self.options.timeout
             try:
-                slot = self._make_sound(slot, self._clock() + self.options.timeout)
+                slot = self._make_sound(slot, deadline)
             except Exception as error:  # noqa: BLE001 (each driver has its own)
                 self._failures += 1
-                if self._failures == 1:
+                if self._outage.is_news():
                     logger.warning(
                         "pool %r: cannot keep min_size=%s connections open: %s",
                         self._name,
                         self._gate.min_size,
                         error,
                     )
+                self._share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
             self._failures = 0
             self._put_aside(slot)
@@ -771,12 +826,10 @@ class Pool:
             reason = f"no connection could be opened in {patience:g} s"
         else:
             reason = f"no connection came free in {patience:g} s"
-        message = self._message(reason, stats)
-        if why is Refused.BUSY:
-            return self._errors.busy(message, stats)
-        error = self._errors.timeout(message, stats)
+        kind = self._errors.busy if why is Refused.BUSY else self._errors.timeout
+        error = kind(self._message(reason, stats), stats)
         if stats.size - stats.opening < stats.max_size:
-            error.__cause__ = self._last_error  # why there are not more
+            error.__cause__ = self._outage.error  # why there are not more
         return error
 
     def _message(self, reason: str, stats: PoolStats) -> str:
