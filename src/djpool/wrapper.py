@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import InterfaceError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
 
 from djpool import config, cursors, requests
 from djpool.checks import pooled_validation
@@ -18,6 +20,7 @@ from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import TracebackType
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
@@ -29,6 +32,23 @@ if TYPE_CHECKING:
     _Base = BaseDatabaseWrapper
 else:
     _Base = object
+
+
+class NoticedErrors(DatabaseErrorWrapper):
+    """Django's translator of errors, which has the pool look at each of them."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_value is None:
+            return
+        lease: Lease | None = self.wrapper.djpool_lease  # type: ignore[attr-defined]
+        if lease is not None:
+            lease.notice(exc_value)
+        super().__exit__(exc_type, exc_value, traceback)  # type: ignore[arg-type]
 
 
 class PooledWrapper(_Base):
@@ -235,6 +255,10 @@ class PooledWrapper(_Base):
     def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
         with self._djpool_using:
             super().set_autocommit(*args, **kwargs)
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return NoticedErrors(self)
 
     def _djpool_in_use(self) -> bool:
         """Whether the owner needs the connection, even if it does nothing just now."""

@@ -66,8 +66,9 @@ def test_pauses_grow_up_to_a_bound() -> None:
 
 def test_pauses_are_spread() -> None:
     """Processes that lost the same server do not all try in the same moment."""
-    pauses = [Outage(Clock(), lambda: share).failed(OSError()) for share in (0.0, 1.0)]
-    assert pauses == [FIRST_PAUSE, FIRST_PAUSE / 2]
+    longest = Outage(Clock(), chance=lambda: 0.0).failed(OSError())
+    shortest = Outage(Clock(), chance=lambda: 1.0).failed(OSError())
+    assert (longest, shortest) == (FIRST_PAUSE, FIRST_PAUSE / 2)
 
 
 def test_an_outage_is_told_of_once_and_its_end_too() -> None:
@@ -208,7 +209,7 @@ def test_too_many_waiters_have_the_reason_too(server: Server) -> None:
     server.before_connect = stall
     threads = [in_thread(lambda: callers(pool, 1, lambda: pool.acquire().release()))]
     assert going.wait(10)
-    threads.append(in_thread(lambda: callers(pool, 1, lambda: pool.acquire())))
+    threads.append(in_thread(lambda: callers(pool, 1, pool.acquire)))
     wait_until(lambda: pool.stats().waiting == 1, "one to wait")
     with pytest.raises(PoolBusy) as caught:
         pool.acquire()

@@ -37,6 +37,9 @@ logger = logging.getLogger("djpool.pool")
 JITTER = 0.25
 # After failing to open one up to min_size: the first and the longest pause.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# After all connections were replaced because their server stepped down: seconds in
+# which the same costs only the connection that meets it.
+EVICTION_PAUSE = 10.0
 # How long a caller waits for a server that is full, or about to start, to take one
 # more; after that it is told so.
 FULL_PATIENCE = 2.0
@@ -105,6 +108,8 @@ class Pool:
         # What finalisers found, until _reclaim() comes by.
         self._lost: deque[tuple[Entry | None, bool]] = deque()
         self._outage = Outage()
+        # When a server that steps down may cost all connections again.
+        self._evicts_again_at = float("-inf")
         self._failures = 0  # in a row, of connects up to min_size
         # Looked up once, for the hot path. A driver's word is None if it is
         # only the default one.
@@ -421,6 +426,32 @@ class Pool:
                 self._discard(slot, CloseCause.BROKEN)
                 return
         self._gate.lay_down(slot)
+
+    def notice(self, entry: Entry, error: BaseException) -> None:
+        """A statement failed on this connection. Leave its server, if it says so.
+
+        Then this connection, and all that were opened before this moment, are
+        replaced. What is opened from now on, and meets the same, is a case of its
+        own: either the server has not moved yet, or the session made itself
+        read-only. Such a connection is replaced alone until some time has passed.
+        """
+        if entry.expires_at == EVICTED or not self._driver.stepped_down(error):
+            return
+        now = self._clock()
+        with self._gate.lock:
+            entry.expires_at = EVICTED
+            if now < self._evicts_again_at:
+                return
+            self._evicts_again_at = now + EVICTION_PAUSE
+            count = self._evict_locked()
+        logger.warning(
+            "pool %r: the server is read-only or shuts down, so all connections to "
+            "it (%d) are replaced: %s",
+            self._name,
+            count,
+            error,
+        )
+        self.nudge()  # the keeper closes those that are idle
 
     def throw_away(self, slot: Slot) -> None:
         """A lease has ended, and its connection with it."""
@@ -763,9 +794,13 @@ class Pool:
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""
         with self._gate.lock:
-            for entry in self._books:
-                entry.expires_at = EVICTED
+            self._evict_locked()
         self._sweep(self._outlived)
+
+    def _evict_locked(self) -> int:
+        for entry in self._books:
+            entry.expires_at = EVICTED
+        return len(self._books)
 
     def suspend(self) -> None:
         """Lend no more until `resume()`. Callers wait, up to their deadlines."""
