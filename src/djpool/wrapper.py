@@ -48,7 +48,7 @@ class NoticedErrors(DatabaseErrorWrapper):
         lease: Lease | None = self.wrapper.djpool_lease  # type: ignore[attr-defined]
         if lease is not None:
             lease.notice(exc_value)
-        super().__exit__(exc_type, exc_value, traceback)  # type: ignore[arg-type]
+        super().__exit__(exc_type, exc_value, traceback)
 
 
 class PooledWrapper(_Base):

@@ -178,6 +178,7 @@ class OracleAdapter(Adapter):
     ) -> tuple[Driver, NativePool | None]:
         driver, native = Adapter.build(self, options, connector)
         if isinstance(driver, OracleDriver) and isinstance(native, OracleNativePool):
+            native.beside = open_session
             driver.opens = native.open_session
         return driver, native
 

@@ -46,6 +46,8 @@ SETTINGS: dict[str, Any] = {
 }
 # Also with sessions out: they are closed by those who have them.
 FORCE = True
+# Seconds after which the pool's thread counts as busy.
+SLOW = 0.25
 # Seconds after a caller's deadline, in which the driver's own error can arrive.
 GRACE = 0.2
 
@@ -183,9 +185,27 @@ class OracleNativePool:
         self._dsn = ""
         self._login: dict[str, Any] = {}
         self._lock = threading.Lock()  # guards all these, and making a pool
+        # Held while a caller has the pool's one thread connect.
+        self._connects = threading.Lock()
+        #: How a session is opened without the pool.
+        self.beside: Callable[..., Any] = oracledb.connect
 
     def open_session(self, deadline: Deadline, dsn: str, **settings: Any) -> Any:
-        """`oracledb.connect()` with a deadline, by way of the pool."""
+        """`oracledb.connect()` with a deadline, by way of the pool.
+
+        Where the pool's thread is busy with a connect that is slow, perhaps for
+        ever, without it: such a session is djpool's like any other.
+        """
+        if not self._connects.acquire(timeout=min(SLOW, deadline.seconds)):
+            return self.beside(deadline, dsn, **settings)
+        try:
+            return self._open_in_pool(deadline, dsn, settings)
+        finally:
+            self._connects.release()
+
+    def _open_in_pool(
+        self, deadline: Deadline, dsn: str, settings: dict[str, Any]
+    ) -> Any:
         login = {name: settings.get(name) for name in ("user", "password")}
         left = None
         with self._lock:
@@ -217,7 +237,8 @@ class OracleNativePool:
         """Nothing to give: see the module."""
 
     def drop(self, connection: Any) -> None:
-        connection.djpool_native.drop_session(connection)
+        if (native := getattr(connection, "djpool_native", None)) is not None:
+            native.drop_session(connection)
 
     def close(self) -> None:
         if self.native is not None:

@@ -247,9 +247,9 @@ class Pool:
 
     def _share(self, error: Exception, deadline: float) -> None:
         """A connect failed: tell of it, in the log and to those who wait for it."""
-        if self._outage.is_news():
+        if not self._gate.closed and self._outage.is_news():
             logger.warning(
-                "pool %r: no connection can be opened: %s", self._name, error
+                "pool %r: no connection can be opened: %s", self._name, _line(error)
             )
         # Who ran out of time says nothing about the time that others have.
         if self._clock() < deadline - OUT_OF_TIME:
@@ -449,7 +449,7 @@ class Pool:
             "it (%d) are replaced: %s",
             self._name,
             count,
-            error,
+            _line(error),
         )
         self.nudge()  # the keeper closes those that are idle
 
@@ -646,7 +646,7 @@ class Pool:
                         "pool %r: cannot keep min_size=%s connections open: %s",
                         self._name,
                         self._gate.min_size,
-                        error,
+                        _line(error),
                     )
                 self._share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
@@ -892,6 +892,11 @@ def _check_after(options: PoolOptions) -> float:
     if options.check is True:
         return -1.0  # no time is short enough: ping every time
     return options.check_after if options.check == "auto" else float("inf")
+
+
+def _line(error: BaseException) -> str:
+    """What it says, in one line of a log."""
+    return " ".join(str(error).split())
 
 
 def _age_cause(entry: Entry) -> CloseCause:
