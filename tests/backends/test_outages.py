@@ -13,6 +13,7 @@ from django.db import Error, connections
 import djpool
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.engines import (
+    CONNECTOR,
     MYSQL,
     ORACLE,
     POSTGRESQL,
@@ -236,6 +237,29 @@ def test_a_restart_under_load_fails_what_is_in_flight_only(
     late = [each for each in load.errors if each.began > accepts]
     assert [each.error for each in late] == []
     count_out(alias)
+
+
+# -- lifetimes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", [*MYSQL, *CONNECTOR])
+def test_sessions_that_the_server_ends_when_they_are_idle_fail_no_request(
+    engine: str, make_alias: MakeAlias, request: pytest.FixtureRequest
+) -> None:
+    """Each request comes after the server's wait_timeout is over."""
+    server: MySQLFamilyServer = server_of(engine, request)
+    with server.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.wait_timeout")
+        (before,) = cursor.fetchone() or (28800,)
+        cursor.execute("SET GLOBAL wait_timeout = 1")
+        try:
+            alias = pooled(engine, make_alias, max_size=2)
+            for count in (1, 2, 3):
+                assert [each.error for each in at_once(alias, 2)] == [None] * 2
+                assert djpool.stats(alias).opened_total >= count
+                wait_until(lambda: server.sessions() == 0, "the sessions to be ended")
+        finally:
+            cursor.execute("SET GLOBAL wait_timeout = %s", [before])
 
 
 # -- a server that is down -----------------------------------------------------------

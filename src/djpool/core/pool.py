@@ -118,6 +118,12 @@ class Pool:
         self._peek = _own(driver, "peek")
         self._at_rest = _own(driver, "at_rest")
         self._check_after = _check_after(options)
+        # Idle for so long, one that is kept for min_size is pinged by the keeper.
+        self._keepalive = max(options.check_after, options.check_timeout)
+        if options.check is False:
+            self._keepalive = float("inf")
+        # Idle for so long, a connection can be lent without more than the look.
+        self._fresh_for = min(self._check_after, options.max_idle or float("inf"))
         #: Whether it keeps in mind where each connection was borrowed.
         self.traces = options.leak_threshold is not None
         if keeper is not None and options.min_size:
@@ -161,7 +167,7 @@ class Pool:
         now = self._clock()
         if (
             now >= entry.expires_at
-            or now - entry.idle_since > self._check_after
+            or now - entry.idle_since > self._fresh_for
             or entry.suspect
             or (self._peek is not None and not self._peek(entry.connection))
         ):
@@ -354,8 +360,8 @@ class Pool:
     def _fault(self, entry: Entry, deadline: float) -> CloseCause | None:
         """Why a connection that was idle until now must not be lent."""
         now = self._clock()
-        if now >= entry.expires_at:
-            return _age_cause(entry)
+        if (cause := self._age(entry, now)) is not None:
+            return cause
         quiet = self._peek is None or self._peek(entry.connection)
         if self.options.check is False:
             return None if quiet else CloseCause.BROKEN
@@ -469,8 +475,8 @@ class Pool:
             self._disown(entry, now)
         self._close(slot, cause)
         self._gate.remove(slot)
-        if self._gate.closed:
-            self.nudge()  # the keeper waits for the last one
+        if self._gate.closed or (entry and self._gate.size < self._gate.min_size):
+            self.nudge()  # the keeper waits for the last one, or opens another
 
     def _close(self, slot: Slot, cause: CloseCause) -> None:
         entry = slot.entry
@@ -613,6 +619,7 @@ class Pool:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         self._sweep(self._outlived)
+        self._keep_alive()
         due: list[float | None] = [
             self._fill(),
             self.options.max_idle,
@@ -628,10 +635,37 @@ class Pool:
                 if entry.owner is not None:
                     continue  # what is lent is looked at when it comes back
                 due.append(entry.expires_at - now)
+                if self._gate.min_size:
+                    due.append(entry.idle_since + self._keepalive - now)
                 if surplus and self.options.max_idle is not None:
                     due.append(entry.idle_since + self.options.max_idle - now)
         dates: list[float] = [seconds for seconds in due if seconds is not None]
         return max(min(dates), 0.01) if dates else None
+
+    def _keep_alive(self) -> None:
+        """Ping what is kept for `min_size` before it is idle for too long.
+
+        So whoever needs one finds one that is alive, and no firewall forgets it. One
+        at a time: the others can be lent meanwhile.
+        """
+        now = self._clock()
+        with self._gate.lock:
+            due = sum(
+                entry.owner is None and now - entry.idle_since >= self._keepalive
+                for entry in self._books
+            )
+        for _ in range(min(due, self._gate.min_size)):
+            try:
+                slot = self._free.popleft()  # the longest idle
+            except IndexError:
+                return
+            self._take_native(slot)
+            entry = slot.entry
+            if entry is None or not self._ping(entry, self.options.check_timeout):
+                self._discard(slot, CloseCause.BROKEN)
+            else:
+                entry.idle_since = self._clock()
+                self._put_aside(slot)
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
@@ -691,7 +725,10 @@ class Pool:
 
     def _outlived(self, slot: Slot) -> CloseCause | None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # _sweep() looked
-        now = self._clock()
+        return self._age(entry, self._clock())
+
+    def _age(self, entry: Entry, now: float) -> CloseCause | None:
+        """Why a connection that was idle until now is too old."""
         if now >= entry.expires_at:
             return _age_cause(entry)
         max_idle, gate = self.options.max_idle, self._gate
