@@ -268,6 +268,22 @@ def test_who_ran_out_of_time_says_nothing_to_the_others(server: Server) -> None:
     assert done == [True]
 
 
+# -- a restart ---------------------------------------------------------------------
+
+
+def test_callers_whose_connections_died_do_not_all_connect(server: Server) -> None:
+    """The first that is opened serves the others, too, where they are quick."""
+    pool = make_pool(server, max_size=10, timeout=30)
+    leases = [pool.acquire() for _ in range(10)]
+    for lease in leases:
+        lease.release()
+    server.kill()
+    server.before_connect = lambda: time.sleep(0.1)
+    assert callers(pool, 10, lambda: pool.acquire().release()) == []
+    assert pool.stats().opened_total < 10 + 5
+    assert_capacity(pool, server)
+
+
 # -- a server that is full -------------------------------------------------------
 
 

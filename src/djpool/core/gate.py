@@ -202,11 +202,13 @@ class Gate:
                 return self._open_locked()
         return None
 
-    def replace(self, slot: Slot) -> Slot:
+    def replace(self, slot: Slot, *, patient: bool) -> Slot | None:
         """Go on after the connection of `slot` was closed, or went missing.
 
         With a free slot if there is one, else with the right to open another
-        connection in the same place.
+        connection in the same place. Or with nothing, if the caller is `patient` and
+        somebody opens one already: then it is to queue, as the first, because one
+        connection often serves all whose own were lost together.
         """
         with self.lock:
             if not self.closed and self.free:
@@ -218,7 +220,11 @@ class Gate:
                     self.size -= 1
                     slot.on_lost = None
                     return other
-            self._begun = self._clock()
+            now = self._clock()
+            if patient and (self.opening or now < self._paused_until):
+                self._remove_locked(slot)
+                return None
+            self._begun = now
             self.opening += 1
             slot.opening = True
             return slot
@@ -251,13 +257,8 @@ class Gate:
         Does nothing for a slot that does not count any more.
         """
         with self.lock:
-            if slot.on_lost is None:
-                return
-            self.size -= 1
-            self.opening -= slot.opening
-            slot.on_lost = None
-            self._tighten_locked()
-            self._serve_locked()
+            if slot.on_lost is not None:
+                self._remove_locked(slot)
 
     def back_off(self, seconds: float) -> None:
         """A connect failed: let the next one begin only in so many seconds."""
@@ -374,6 +375,13 @@ class Gate:
         if alarm < waiter.alarm:
             waiter.alarm = alarm
             waiter.call()
+
+    def _remove_locked(self, slot: Slot) -> None:
+        self.size -= 1
+        self.opening -= slot.opening
+        slot.on_lost = None
+        self._tighten_locked()
+        self._serve_locked()
 
     def _tighten_locked(self) -> None:
         self.tight = self.closed or self.size > self.max_size

@@ -234,7 +234,7 @@ class Pool:
         full_until = deadline
         while True:
             try:
-                return self._make_sound(slot, deadline)
+                return self._make_sound(slot, patience, deadline)
             except Exception as error:
                 until = now = self._clock()
                 if self._driver.is_full(error):
@@ -261,7 +261,19 @@ class Pool:
         if self._clock() < deadline - OUT_OF_TIME:
             self._gate.share(without_frames(error))
 
-    def _make_sound(self, slot: Slot, deadline: float) -> Slot:
+    def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """After the connection of this slot was closed: another turn."""
+        other = self._gate.replace(slot, patient=patience > 0)
+        if other is not None:
+            return other
+        turn = self._gate.queue(deadline - self._clock(), first=True)
+        if isinstance(turn, Slot):
+            return turn
+        if isinstance(turn, Refused):
+            raise self._refusal(turn, self.options.timeout)
+        raise without_frames(turn)
+
+    def _make_sound(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.
 
         After a dead one it goes on at once: with another that was idle, or by
@@ -279,7 +291,7 @@ class Pool:
                         # every idle one now, and no caller finds the next.
                         self._sweep(self._killed_too)
                     self._close(slot, cause)
-                slot = self._gate.replace(slot)
+                slot = self._go_on(slot, patience, deadline)
                 self._take_native(slot)
             self._open(slot, deadline)
         except BaseException:
@@ -672,7 +684,7 @@ class Pool:
         while (slot := self._gate.grow()) is not None:
             deadline = self._clock() + self.options.timeout
             try:
-                slot = self._make_sound(slot, deadline)
+                slot = self._make_sound(slot, self.options.timeout, deadline)
             except Exception as error:  # noqa: BLE001 (each driver has its own)
                 self._failures += 1
                 if self._outage.is_news():
