@@ -210,7 +210,20 @@ class Session:
         marked = kind in (ttc.FUNCTION, ttc.FAST_AUTH)
         self._send(out, marked and self.dialect.end_of_response)
         if self.doom is not None:
+            self._let_it_arrive()
             raise ConnectionLost("the session was killed")
+
+    def _let_it_arrive(self) -> None:
+        """Say no more, and wait a moment for the client to hang up.
+
+        Closed with something unread, a socket is reset, and what was sent may be lost.
+        """
+        sock = self._packets.sock
+        with contextlib.suppress(OSError):  # it has hung up, or takes its time
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(0.5)
+            while sock.recv(4096):
+                pass
 
     def _function_code(self, reader: Reader) -> int:
         code = reader.u8()
