@@ -28,9 +28,6 @@ call_in_workers(registry.after_fork_in_child)
 # What later versions of djpool will do. Refused by name, so that nobody relies
 # on what is not there; `...` stands for any value but None.
 NOT_YET: Mapping[tuple[str, Any], str] = {
-    ("reset", "auto"): "a returned connection is rolled back, no more",
-    ("reset", "always"): "a returned connection is rolled back, no more",
-    ("release", "transaction"): "connections go back at the end of the request",
     ("credentials", ...): "connections are made with what DATABASES says",
 }
 
@@ -138,8 +135,14 @@ def _make(
     if missing := adapter.missing(options):
         raise errors.OptionsError(f"{place_of(alias)}: {missing}")
     opener = Opener(wrapper_class, described, alias)
-    connector = Connector(opener, autocommit=described["AUTOCOMMIT"], open=opener.open)
+    connector = Connector(
+        opener,
+        autocommit=described["AUTOCOMMIT"],
+        open=opener.open,
+        setup=opener.setup,
+    )
     driver, native = _build(alias, adapter, options, connector)
+    opener.changes = driver.changes
     return Pool(
         options,
         driver,

@@ -1,4 +1,4 @@
-"""Cursors end with the lease that they were made on.
+"""Cursors: they tell what they do to the session, and end with their lease.
 
 A cursor that is kept longer (by a generator, most often, whose request was
 cancelled) would otherwise run on a connection that is another's by then, at
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import InterfaceError
 
 from djpool.core.owner import current_owner
+from djpool.core.session import Change
 
 if TYPE_CHECKING:
     import weakref
@@ -21,12 +23,50 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
+    from djpool.wrapper import PooledWrapper
 
-class TrackedCursor:
-    """Mixed into a Django cursor's class: closing it ends its use of the lease."""
+    _Base: Any = CursorWrapper
+else:
+    _Base = object
+
+# Attributes of a driver's cursor by which one gets at the connection, or which run
+# what is not looked at.
+REVEALING = frozenset({"connection", "callfunc", "executescript", "stream"})
+
+
+class TrackedCursor(_Base):
+    """Mixed into a Django cursor's class.
+
+    It says what a statement may do to the session before the statement is run, and
+    closing it ends its use of the lease.
+    """
 
     cursor: Any
-    db: Any
+    db: PooledWrapper
+    #: Whether nobody has closed it.
+    djpool_open = True
+
+    def _execute(self, sql: Any, params: Any, *context: Any) -> Any:
+        changes = self.db.djpool_changes
+        if changes is not None and (change := changes(sql)):
+            self.db.djpool_changed(change, sql, params)
+        return super()._execute(sql, params, *context)
+
+    def _executemany(self, sql: Any, param_list: Any, *context: Any) -> Any:
+        changes = self.db.djpool_changes
+        if changes is not None and (change := changes(sql)):
+            self.db.djpool_changed(change, sql, param_list)
+        return super()._executemany(sql, param_list, *context)
+
+    def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a procedure. What it does to the session is not to be seen."""
+        self.db.djpool_changed(Change.SETTINGS, procname)
+        return super().callproc(procname, *args, **kwargs)
+
+    def __getattr__(self, attr: str) -> Any:
+        if attr in REVEALING and not self.db.djpool_is_insider(sys._getframe(1)):  # noqa: SLF001
+            self.db.djpool_changed(Change.UNKNOWN, attr)
+        return super().__getattr__(attr)
 
     def close(self) -> None:
         """Close the driver's cursor; or have that done when the lease ends.
@@ -36,15 +76,29 @@ class TrackedCursor:
         request left behind. Closing may speak to the server, and the one who has
         the lease may be doing so at that moment.
         """
-        db, lease = self.db, self.db.djpool_lease
+        db = self.db
+        lease = db.djpool_lease
         foreign = lease is not None and lease.owner is not current_owner()
-        if foreign and not db.allow_thread_sharing:
-            db.djpool_abandoned.append(self.cursor)
-            self.cursor = ENDED
-        else:
-            self.cursor.close()
-        # Not before: until then the connection is in use.
-        db.djpool_cursors.discard(self)
+        self.djpool_open = False
+        try:
+            if foreign and not db.allow_thread_sharing:
+                db.djpool_abandoned.append(self.cursor)
+                self.cursor = ENDED
+            else:
+                self.cursor.close()
+        finally:
+            # Not before: until then the connection is in use.
+            db.djpool_cursors.discard(self)  # type: ignore[arg-type]
+            if db.djpool_early:
+                if foreign:
+                    lease.pool.nudge()  # who has the lease may be amid something
+                else:
+                    db.djpool_rest()
+
+    def __del__(self) -> None:
+        # Runs anywhere. It was its lease's last one, perhaps; whoever can, looks.
+        if self.djpool_open and self.db.djpool_early and self.db.djpool_lease:
+            self.db.djpool_lease.pool.nudge()
 
 
 @functools.cache

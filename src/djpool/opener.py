@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from djpool.wrapper import PooledWrapper
 
 
@@ -29,6 +32,9 @@ class Opener:
         # What the backend wrote on its Django connection while connecting, and
         # every other one of this pool needs, too.
         self.facts: dict[str, Any] = {}
+        #: What a statement may change in its session; the driver knows.
+        self.changes: Callable[[Any], int] | None = None
+        self._last = threading.local()
 
     def __call__(self, timeout: float) -> Any:
         return self.open(timeout)[0]
@@ -36,6 +42,16 @@ class Opener:
     def open(self, timeout: float) -> tuple[Any, PooledWrapper]:
         """A new connection, and the Django connection that opened it."""
         wrapper = self._wrapper_class(self._described, self._alias)
-        connection = wrapper.djpool_open(timeout)
+        connection = wrapper.djpool_open(timeout, self.changes)
+        self._last.setup = wrapper.djpool_setup
         self.facts |= wrapper.djpool_facts()
         return connection, wrapper
+
+    def setup(self) -> Sequence[str]:
+        """What changed the session of the connection that this thread opened last.
+
+        Statements with their parameters, of the backend and of who received
+        `connection_created`, as far as they went through Django's cursors.
+        """
+        setup: Sequence[str] = self._last.setup
+        return setup

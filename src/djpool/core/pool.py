@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -26,6 +27,7 @@ from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
 from djpool.core.owner import current_owner
+from djpool.core.session import Change
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
 
@@ -94,6 +96,7 @@ class Pool:
         self._lost: deque[tuple[Entry | None, bool]] = deque()
         self._last_error: BaseException | None = None  # of a connect, until one works
         self._failures = 0  # in a row, of connects up to min_size
+        self._sweep_at = 0.0  # when an idle connection may be too old
         # Looked up once, for the hot path. A driver's word is None if it is
         # only the default one.
         self._free = self._gate.free
@@ -101,6 +104,14 @@ class Pool:
         self._peek = _own(driver, "peek")
         self._at_rest = _own(driver, "at_rest")
         self._check_after = _check_after(options)
+        #: What a statement may change in its session; None if that is no matter.
+        self.changes = _changes(options, driver)
+        self._resets = options.reset != "never"
+        self._resets_always = options.reset == "always"
+        #: Whether leases end with each transaction.
+        self.releases_early = options.release == "transaction"
+        #: Whether a transaction is on, as far as is known without asking.
+        self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
         self.traces = options.leak_threshold is not None
         if keeper is not None and options.min_size:
@@ -182,6 +193,8 @@ class Pool:
     def _queue(self, patience: float) -> Slot:
         if self._keeper is None:
             self._reclaim()
+        if self.releases_early:
+            self._take_what_is_loose()
         if patience:
             self._refuse_the_hopeless()
         slot = self._gate.queue(patience)
@@ -243,7 +256,7 @@ class Pool:
                 self._gate.counters.timeouts += 1
             raise self._refusal(Refused.TIMEOUT, self.options.timeout)
         try:
-            connection = self._driver.connect(deadline - started)
+            connection = self._connect(deadline - started)
         except Exception as error:
             with self._gate.lock:
                 self._gate.counters.open_errors += 1
@@ -260,6 +273,17 @@ class Pool:
         self._gate.opened(slot, now - started)
         if self._keeper is not None:
             self._keeper.watch(self)
+
+    def _connect(self, timeout: float) -> Any:
+        connection = self._driver.connect(timeout)
+        if self._resets:
+            try:
+                self._driver.remember(connection)
+            except BaseException:
+                with contextlib.suppress(Exception):  # it is the other one that counts
+                    self._driver.close(connection)
+                raise
+        return connection
 
     def _expiry(self, now: float) -> float:
         lifetime = self.options.max_lifetime
@@ -307,19 +331,63 @@ class Pool:
             logger.info("pool %r: beyond repair: %s", self._name, error)
             self._discard(slot, CloseCause.BROKEN)
             return
+        if self._resets_always or entry.changed:
+            self._restore(slot, entry)
+        else:
+            self._come_back(slot, entry)
+
+    def _come_back(self, slot: Slot, entry: Entry) -> None:
+        """The session is as it was in the beginning: its slot is for whoever is next."""
         now = self._clock()
         if now >= entry.expires_at or self._gate.tight:
             self._discard(slot, self._surplus_cause(entry))
             return
-        entry.uses.add(now - entry.acquired_at)
         entry.idle_since = now
-        self._disown(entry, now)
+        if entry.owner is not None:
+            self._end_use(entry, now)
         if self._native is not None:
             self._lay_down(slot)
             return
         self._free.append(slot)
         if self._waiters:
             self._gate.serve()
+
+    # -- sessions that were changed ---------------------------------------------
+
+    def _restore(self, slot: Slot, entry: Entry) -> None:
+        """Bring the session back, in another thread if that hurts nobody."""
+        if not self._resets or self._clock() >= entry.expires_at or self._gate.tight:
+            entry.changed = 0
+            self._come_back(slot, entry)
+            return
+        # For a lock, others may be waiting already.
+        if self._keeper is not None and not entry.changed & Change.LOCKS:
+            self._end_use(entry, self._clock())
+            if self._keeper.aside.do(functools.partial(self._restore_now, slot)):
+                return
+        self._restore_now(slot)
+
+    def _restore_now(self, slot: Slot) -> None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        change = Change(entry.changed)
+        try:
+            self._driver.restore(entry.connection, change, self.options.check_timeout)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info(
+                "pool %r: a session is closed, since it cannot be restored: %s",
+                self._name,
+                error,
+            )
+            self._discard(slot, CloseCause.RESET)
+            return
+        with self._gate.lock:
+            self._gate.counters.resets += 1
+        entry.changed = 0
+        self._come_back(slot, entry)
+
+    def _end_use(self, entry: Entry, now: float) -> None:
+        entry.uses.add(now - entry.acquired_at)
+        self._disown(entry, now)
 
     def _disown(self, entry: Entry, now: float) -> None:
         """Nobody has the connection any more."""
@@ -354,9 +422,7 @@ class Pool:
         """
         entry = slot.entry
         if entry is not None and entry.owner is not None:
-            now = self._clock()
-            entry.uses.add(now - entry.acquired_at)
-            self._disown(entry, now)
+            self._end_use(entry, self._clock())
         self._close(slot, cause)
         self._gate.remove(slot)
         if self._gate.closed:
@@ -442,6 +508,24 @@ class Pool:
                 self.take_back(slot)
         return pause
 
+    def _take_what_is_loose(self) -> None:
+        """End leases that nothing needs between two statements.
+
+        Usually each ends with its last statement. But some have none (a mere
+        `ensure_connection()`), and some cursors are forgotten and not closed.
+        """
+        with self._gate.lock:
+            leases = [
+                each.lease
+                for each in self._books
+                if each.owner is not None and not each.owner.ended
+            ]
+        for reference in leases:
+            lease = reference() if reference is not None else None
+            slot = lease.take_away(over=False) if lease is not None else None
+            if slot is not None:
+                self.take_back(slot)
+
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         held = self._clock() - entry.acquired_at
         with self._gate.lock:
@@ -499,10 +583,13 @@ class Pool:
         """
         self._reclaim()
         again = self._take_what_is_over()
+        if self.releases_early:
+            self._take_what_is_loose()
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
-        self._sweep(self._outlived)
+        if self._clock() >= self._sweep_at:
+            self._sweep(self._outlived)
         due: list[float | None] = [
             self._fill(),
             self.options.max_idle,
@@ -521,7 +608,11 @@ class Pool:
                 if surplus and self.options.max_idle is not None:
                     due.append(entry.idle_since + self.options.max_idle - now)
         dates: list[float] = [seconds for seconds in due if seconds is not None]
-        return max(min(dates), 0.01) if dates else None
+        if not dates:
+            return None
+        pause = max(min(dates), 0.01)
+        self._sweep_at = now + pause
+        return pause
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
@@ -772,6 +863,12 @@ def _own(driver: Driver, name: str) -> Callable[[Any], bool] | None:
         return None
     method: Callable[[Any], bool] = getattr(driver, name)
     return method
+
+
+def _changes(options: PoolOptions, driver: Driver) -> Callable[[Any], int] | None:
+    if options.reset == "auto" or options.release == "transaction":
+        return driver.changes
+    return None
 
 
 def _check_after(options: PoolOptions) -> float:

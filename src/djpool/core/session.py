@@ -1,0 +1,129 @@
+"""What a lease may have done to its session, as told from the statements it ran.
+
+The text decides, and what is not known to be harmless counts as a change: a reset
+too many costs a round trip, one too few shows one request's settings to the next.
+What cannot be seen in a text (a function of the project's that calls `set_config()`)
+is what `reset: "always"` is for.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from typing import Any
+
+
+class Change(enum.IntFlag):
+    """What may be other than it was when the connection was made."""
+
+    #: Settings, temporary objects and the like: of no concern to other sessions.
+    SETTINGS = 1
+    #: Something that other sessions may be waiting for: a lock.
+    LOCKS = 2
+    #: The driver's own connection was in somebody's hands: anything.
+    UNKNOWN = 4
+
+
+# The first word or two of a statement, after comments and brackets.
+_FIRST_WORDS = re.compile(
+    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([^\W\d_]\w*)?\s*([^\W\d_]\w*)?", re.DOTALL
+)
+# Statements remembered, and the longest of them, in characters: some 4 MB at most.
+MEMORY, LONGEST = 1024, 4096
+
+
+class Statements:
+    """Tells what a statement may change. Thread-safe.
+
+    Args:
+        harmless: First words, one or two, of statements that change nothing.
+        changing: What makes even one of these a change, wherever in its text it
+            stands; a regular expression.
+        locking: The same, of what takes locks.
+        markers: In lower case: without one of them in a text, neither expression
+            matches. Long texts are looked through for these only.
+    """
+
+    def __init__(
+        self,
+        harmless: Iterable[str],
+        *,
+        changing: str = r"(?!)",
+        locking: str = r"(?!)",
+        markers: tuple[str, ...] = (),
+    ) -> None:
+        self._harmless = frozenset(harmless)
+        self._changing = re.compile(changing, re.IGNORECASE | re.DOTALL)
+        self._locking = re.compile(locking, re.IGNORECASE | re.DOTALL)
+        self._markers = markers
+        self._known: dict[Any, int] = {}
+
+    def __call__(self, statement: Any) -> int:
+        """The `Change` that a statement may make, as a plain number; 0 for none.
+
+        `statement` is what a cursor's `execute()` takes: text, bytes, or an object of
+        the driver's that becomes text.
+        """
+        try:
+            return self._known[statement]
+        except (KeyError, TypeError):  # an object that cannot be a key
+            return self._judge(statement)
+
+    def _judge(self, statement: Any) -> int:
+        text = _text_of(statement)
+        if text is None:
+            return int(Change.SETTINGS)
+        change = self._change_of(text)
+        if len(text) <= LONGEST and isinstance(statement, str):
+            if len(self._known) >= MEMORY:
+                self._known.clear()  # simple, and soon full again
+            self._known[statement] = change
+        return change
+
+    def _change_of(self, text: str) -> int:
+        change = 0
+        # A semicolon in a literal makes two parts of one. Then the second one is
+        # not known to be harmless.
+        for part in text.split(";"):
+            found = _FIRST_WORDS.match(part)
+            assert found is not None, "it matches anything"
+            first, second = found.groups()
+            empty = first is None and found.end() == len(part)
+            known = {f"{first}".upper(), f"{first} {second}".upper()}
+            if not empty and self._harmless.isdisjoint(known):
+                change |= Change.SETTINGS
+        lowered = text.lower()
+        if any(marker in lowered for marker in self._markers):
+            if self._changing.search(text):
+                change |= Change.SETTINGS
+            if self._locking.search(text):
+                change |= Change.LOCKS
+        return int(change)
+
+
+def _text_of(statement: Any) -> str | None:
+    if isinstance(statement, str):
+        return statement
+    try:
+        if isinstance(statement, (bytes, bytearray)):
+            return statement.decode()
+        # psycopg's composed statements. Those of psycopg2 want a connection.
+        text = statement.as_string(None)
+    except Exception:  # noqa: BLE001 (whatever it is, it cannot be read)
+        return None
+    return text if isinstance(text, str) else None
+
+
+#: Of any database: what the SQL standard has, and most databases share.
+STANDARD = (
+    *("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"),
+    *("CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "EXPLAIN"),
+    *("COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
+)
+#: For a database of which nothing is known.
+any_database = Statements(
+    STANDARD,
+    changing=r"\bcreate\b[^(]*\btemp|\binto\s+#|\bcreate\s+table\s+#|\balter\s+session\b",
+    markers=("temp", "#", "session"),
+)

@@ -1,0 +1,7 @@
+"""MySQL and MariaDB's session state."""
+
+from __future__ import annotations
+
+from tests.backends.kinds import Kind
+
+KINDS: list[Kind] = []

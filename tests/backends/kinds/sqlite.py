@@ -1,0 +1,7 @@
+"""SQLite's session state."""
+
+from __future__ import annotations
+
+from tests.backends.kinds import Kind
+
+KINDS: list[Kind] = []
