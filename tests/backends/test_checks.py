@@ -49,8 +49,8 @@ def only(alias: str) -> CheckMessage:
         ("E003", {"max_size": 0}, "max_size must be 1 or more, not 0", None),
         (
             "E004",
-            {"release": "transaction"},
-            "release: 'transaction' is not available yet",
+            {"credentials": "shop.secrets.fetch"},
+            "credentials: a str is not available yet",
             "Leave the option out",
         ),
         (

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 import djpool
 from djpool.checks import check_alias
-from tests.backends.conftest import MakeAlias, pooled
+from tests.backends.conftest import MakeAlias, pooled, raw_of
 from tests.backends.engines import CONNECTOR, MYSQL, engine_of, server_of
 from tests.servers.process import wait_until
 from tests.servers.proxy import Proxy
@@ -50,12 +50,12 @@ def test_a_transaction_that_django_does_not_know_of_is_rolled_back(
     try:
         run(wrapper, beginning)
         run(wrapper, "INSERT INTO by_hand VALUES (1)")
-        raw = wrapper.connection
+        raw = raw_of(wrapper)
         wrapper.close()
         other = new_wrapper()
         assert run(other, "SELECT count(*) FROM by_hand") == 0
         assert run(other, "SELECT @@autocommit") == 1
-        assert other.connection is raw
+        assert raw_of(other) is raw
         other.close()
     finally:
         run(new_wrapper(), "DROP TABLE by_hand")
@@ -83,11 +83,11 @@ def test_rows_that_nobody_read_are_not_the_next_lease_s(
     cursor = first.cursor()
     cursor.execute("SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3")
     cursor.fetchone()
-    raw = first.connection
+    raw = raw_of(first)
     first.close()
     second = new_wrapper()
     assert run(second, "SELECT 42") == 42
-    assert second.connection is raw
+    assert raw_of(second) is raw
 
 
 @native

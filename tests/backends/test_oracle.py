@@ -28,7 +28,7 @@ import djpool
 from djpool.adapters.oracledb import CREATE_POOL_KEYS, adapter
 from djpool.adapters.oracledb_inside import Haste
 from djpool.core.options import Offer, PoolOptions, parse
-from tests.backends.conftest import MakeAlias
+from tests.backends.conftest import MakeAlias, raw_of
 from tests.servers.oracle import OracleServer
 from tests.servers.oracle_emulator import (
     ORACLE_19,
@@ -381,7 +381,7 @@ def test_what_the_driver_keeps_of_a_connection_does_not_reach_the_next_lease(
     alias = make()
     wrapper = connections.create_connection(alias)
     wrapper.ensure_connection()
-    raw = wrapper.connection
+    raw = raw_of(wrapper)
     before = {name: getattr(raw, name) for name in KEPT}
     raw.autocommit = False
     raw.call_timeout = 1234
@@ -390,7 +390,7 @@ def test_what_the_driver_keeps_of_a_connection_does_not_reach_the_next_lease(
     wrapper.close()
     again = connections.create_connection(alias)
     again.ensure_connection()
-    assert again.connection is raw
+    assert raw_of(again) is raw
     assert {name: getattr(raw, name) for name in KEPT} == before
     again.close()
 

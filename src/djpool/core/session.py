@@ -38,10 +38,12 @@ class Statements:
 
     Args:
         harmless: First words, one or two, of statements that change nothing.
+        asking: What statements are as a whole that only ask; a regular expression.
         changing: What makes even one of these a change, wherever in its text it
-            stands; a regular expression.
+            stands.
         locking: The same, of what takes locks.
-        markers: In lower case: without one of them in a text, neither expression
+        beyond: The same, of what cannot be brought back: an unknown change.
+        markers: In lower case: without one of them in a text, none of the expressions
             matches. Long texts are looked through for these only.
     """
 
@@ -49,13 +51,20 @@ class Statements:
         self,
         harmless: Iterable[str],
         *,
+        asking: str = r"(?!)",
         changing: str = r"(?!)",
         locking: str = r"(?!)",
+        beyond: str = r"(?!)",
         markers: tuple[str, ...] = (),
     ) -> None:
         self._harmless = frozenset(harmless)
-        self._changing = re.compile(changing, re.IGNORECASE | re.DOTALL)
-        self._locking = re.compile(locking, re.IGNORECASE | re.DOTALL)
+        flags = re.IGNORECASE | re.DOTALL
+        self._asking = re.compile(asking, flags)
+        self._expressions = [
+            (re.compile(changing, flags), Change.SETTINGS),
+            (re.compile(locking, flags), Change.LOCKS),
+            (re.compile(beyond, flags), Change.UNKNOWN),
+        ]
         self._markers = markers
         self._known: dict[Any, int] = {}
 
@@ -91,14 +100,13 @@ class Statements:
             first, second = found.groups()
             empty = first is None and found.end() == len(part)
             known = {f"{first}".upper(), f"{first} {second}".upper()}
-            if not empty and self._harmless.isdisjoint(known):
+            harmless = empty or not self._harmless.isdisjoint(known)
+            if not harmless and not self._asking.fullmatch(part):
                 change |= Change.SETTINGS
         lowered = text.lower()
         if any(marker in lowered for marker in self._markers):
-            if self._changing.search(text):
-                change |= Change.SETTINGS
-            if self._locking.search(text):
-                change |= Change.LOCKS
+            for expression, kind in self._expressions:
+                change |= kind if expression.search(text) else 0
         return int(change)
 
 
