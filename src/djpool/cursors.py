@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from djpool.wrapper import PooledWrapper
 
-    _Base: Any = CursorWrapper
+    _Base = CursorWrapper
 else:
     _Base = object
 
@@ -50,13 +50,13 @@ class TrackedCursor(_Base):
         changes = self.db.djpool_changes
         if changes is not None and (change := changes(sql)):
             self.db.djpool_changed(change, sql, params)
-        return super()._execute(sql, params, *context)
+        return super()._execute(sql, params, *context)  # type: ignore[misc]  # the stubs leave it out
 
     def _executemany(self, sql: Any, param_list: Any, *context: Any) -> Any:
         changes = self.db.djpool_changes
         if changes is not None and (change := changes(sql)):
             self.db.djpool_changed(change, sql, param_list)
-        return super()._executemany(sql, param_list, *context)
+        return super()._executemany(sql, param_list, *context)  # type: ignore[misc]
 
     def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a procedure. What it does to the session is not to be seen."""
@@ -88,17 +88,18 @@ class TrackedCursor(_Base):
                 self.cursor.close()
         finally:
             # Not before: until then the connection is in use.
-            db.djpool_cursors.discard(self)  # type: ignore[arg-type]
+            db.djpool_cursors.discard(self)
             if db.djpool_early:
-                if foreign:
+                if foreign and lease is not None:
                     lease.pool.nudge()  # who has the lease may be amid something
                 else:
                     db.djpool_rest()
 
     def __del__(self) -> None:
         # Runs anywhere. It was its lease's last one, perhaps; whoever can, looks.
-        if self.djpool_open and self.db.djpool_early and self.db.djpool_lease:
-            self.db.djpool_lease.pool.nudge()
+        lease = self.db.djpool_lease
+        if self.djpool_open and self.db.djpool_early and lease is not None:
+            lease.pool.nudge()
 
 
 @functools.cache

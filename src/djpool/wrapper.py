@@ -107,7 +107,7 @@ class PooledWrapper(_Base):
     # -- who looks at the driver's connection ---------------------------------
 
     @property
-    def connection(self) -> Any:  # type: ignore[override]  # the stubs have a variable
+    def connection(self) -> Any:
         """The driver's connection, as ever; None while there is no lease.
 
         Whoever takes it from here, Django's own backends excepted, may do with it

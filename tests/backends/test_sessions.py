@@ -1,4 +1,4 @@
-"""What one lease did to its session, the next does not see; and a clean one pays nothing."""
+"""What one lease did to its session, the next does not see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`release: "transaction"`: a lease lasts as long as something needs it, and no longer."""
+"""`release: "transaction"`: a lease lasts while something needs it, and no longer."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ QUERIES: dict[str, Callable[[Rows], object]] = {
     "raw": lambda rows: list(rows.raw("SELECT * FROM django_content_type")),
     "explain": lambda rows: rows.explain(),
     "none": lambda rows: rows.none(),
-    "failed": lambda rows: _fails(rows),
+    "failed": lambda rows: fail(rows),  # noqa: PLW0108 (it follows)
 }
 
 
-def _fails(rows: Rows) -> None:
+def fail(rows: Rows) -> None:
     with pytest.raises(IntegrityError):
         rows.bulk_create([ContentType(app_label="shop", model="item")])
 
@@ -168,9 +168,13 @@ def test_on_commit_that_raises_keeps_nothing(alias: str, types: Rows) -> None:
         types.count()
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), transaction.atomic(using=alias):
-        types.create(app_label="new", model="one")
-        transaction.on_commit(hook, using=alias)
+    def work() -> None:
+        with transaction.atomic(using=alias):
+            types.create(app_label="new", model="one")
+            transaction.on_commit(hook, using=alias)
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert in_use(alias) == 0
     assert types.count() == 4
     assert connections[alias].get_autocommit() is True
@@ -437,7 +441,8 @@ def test_while_a_view_awaits_its_connection_is_another_s(
             assert await ask() == [(1,)]
 
         await asyncio.gather(*(view() for _ in range(16)))
-        await sync_to_async(lambda: connections[alias].close())()
+        # In the thread where its Django connection is.
+        await sync_to_async(lambda: connections[alias].close())()  # noqa: PLW0108
 
     asyncio.run(main())
     assert djpool.stats(alias).opened_total == 1

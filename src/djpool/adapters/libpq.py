@@ -29,12 +29,24 @@ statements = Statements(
         r"|\bdeclare\b.*\bwith\s+hold\b"
         # With `true` at the end it is SET LOCAL.
         r"|\bset_config\b(?!\s*\([^()]*,\s*true\s*\))"
-        r"|\bdblink_connect|\bsetseed\b|\bpg_replication_origin_session|\bload\b"
+        r"|\bdblink_connect|\bsetseed\b|\bpg_replication_origin_session"
     ),
     locking=r"\bpg_(?:try_)?advisory_(?:un)?lock",
+    # Django, and a project's own receivers of connection_created, look up what a
+    # connection has to know of them.
+    typing=r"\b(?:create|alter|drop)\s+(?:extension|type)\b",
     markers=(
-        *("temp", "hold", "set_config", "advisory", "dblink", "setseed"),
-        *("pg_replication", "load"),
+        *(
+            "extension",
+            "type",
+            "temp",
+            "hold",
+            "set_config",
+            "advisory",
+            "dblink",
+            "setseed",
+        ),
+        "pg_replication",
     ),
 )
 
@@ -48,7 +60,9 @@ STATE = (
 # Settings of a project's own are left out as well: those whose names are in a text.
 _OWN_NAME = re.compile(r"\b[a-z_]\w*\.[a-z_][\w.]*", re.IGNORECASE)
 # Statements of which STATE sees all that they do.
-_SETS = re.compile(r"\s*(?:set\b|select\s+(?:pg_catalog\.)?set_config\b)", re.I)
+_SETS = re.compile(
+    r"\s*(?:set\b|select\s+(?:pg_catalog\.)?set_config\b)", re.IGNORECASE
+)
 
 # In one message, hence in one transaction: that is why it is not DISCARD ALL, which
 # would also lose what ALTER ROLE ... SET ROLE gave at the logon, and the statements

@@ -15,7 +15,6 @@ from djpool.core.driver import Driver
 from djpool.core.options import Offer
 from djpool.core.session import Change
 
-
 # What a connection keeps in Python, apart from `autocommit`. Assigning the first ones
 # sets defaults in the session.
 KEPT = ("isolation_level", "readonly", "deferrable", "cursor_factory")

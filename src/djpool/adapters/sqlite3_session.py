@@ -70,7 +70,9 @@ class Origin:
             sqlite3.Error: It did not work.
         """
         if change & Change.UNKNOWN:
-            raise Irreparable("it was in somebody's hands, or did what djpool knows not")
+            raise Irreparable(
+                "it was in somebody's hands, or did what djpool knows not"
+            )
         for name in _databases(connection).keys() - self._databases.keys():
             connection.execute(f"DETACH {_quoted(name)}")
         temporary = _temporary(connection)

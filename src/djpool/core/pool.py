@@ -337,7 +337,7 @@ class Pool:
             self._come_back(slot, entry)
 
     def _come_back(self, slot: Slot, entry: Entry) -> None:
-        """The session is as it was in the beginning: its slot is for whoever is next."""
+        """The session is as it was in the beginning: its slot is for the next one."""
         now = self._clock()
         if now >= entry.expires_at or self._gate.tight:
             self._discard(slot, self._surplus_cause(entry))
@@ -356,6 +356,8 @@ class Pool:
 
     def _restore(self, slot: Slot, entry: Entry) -> None:
         """Bring the session back, in another thread if that hurts nobody."""
+        if entry.changed & Change.TYPES:
+            self.drain()
         if not self._resets or self._clock() >= entry.expires_at or self._gate.tight:
             entry.changed = 0
             self._come_back(slot, entry)

@@ -23,6 +23,8 @@ class Change(enum.IntFlag):
     LOCKS = 2
     #: The driver's own connection was in somebody's hands: anything.
     UNKNOWN = 4
+    #: Types that connections learn when they are opened: all are replaced.
+    TYPES = 8
 
 
 # The first word or two of a statement, after comments and brackets.
@@ -43,6 +45,7 @@ class Statements:
             stands.
         locking: The same, of what takes locks.
         beyond: The same, of what cannot be brought back: an unknown change.
+        typing: The same, of what changes the types that connections learn.
         markers: In lower case: without one of them in a text, none of the expressions
             matches. Long texts are looked through for these only.
     """
@@ -55,6 +58,7 @@ class Statements:
         changing: str = r"(?!)",
         locking: str = r"(?!)",
         beyond: str = r"(?!)",
+        typing: str = r"(?!)",
         markers: tuple[str, ...] = (),
     ) -> None:
         self._harmless = frozenset(harmless)
@@ -64,6 +68,7 @@ class Statements:
             (re.compile(changing, flags), Change.SETTINGS),
             (re.compile(locking, flags), Change.LOCKS),
             (re.compile(beyond, flags), Change.UNKNOWN),
+            (re.compile(typing, flags), Change.TYPES),
         ]
         self._markers = markers
         self._known: dict[Any, int] = {}

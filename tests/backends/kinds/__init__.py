@@ -43,7 +43,10 @@ def run(wrapper: BaseDatabaseWrapper, statement: str, params: Any = None) -> lis
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def attribute(name: str, value: Any) -> tuple[Callable[[Any], object], ...]:
+Do = Callable[[Any], object]
+
+
+def attribute(name: str, value: Any) -> tuple[Do, Do]:
     """How to set an attribute of the driver's connection, and how to see it."""
 
     def change(wrapper: Any) -> None:

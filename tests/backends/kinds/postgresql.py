@@ -138,7 +138,11 @@ KINDS = [
     ),
     Kind("something after a comment", "/* x */ SET work_mem = '77MB'", "SHOW work_mem"),
     Kind("a raw statement", raw_setting, "SHOW statement_timeout"),
-    Kind("a statement of cursor.connection", by_the_driver_s_cursor, "SHOW statement_timeout"),
+    Kind(
+        "a statement of cursor.connection",
+        by_the_driver_s_cursor,
+        "SHOW statement_timeout",
+    ),
 ]
 if OTHER_DRIVERS:
     KINDS += [

@@ -60,7 +60,9 @@ KINDS = [
     pragma("journal_mode", "MEMORY"),
     pragma("writable_schema", "ON"),
     pragma("cell_size_check", "ON"),
-    Kind("a temporary table", "CREATE TEMP TABLE mine (n INTEGER PRIMARY KEY)", TEMPORARY),
+    Kind(
+        "a temporary table", "CREATE TEMP TABLE mine (n INTEGER PRIMARY KEY)", TEMPORARY
+    ),
     Kind("a table in temp", "CREATE TABLE temp.mine (n UNIQUE)", TEMPORARY),
     Kind("a temporary view", "CREATE TEMPORARY VIEW mine AS SELECT 1", TEMPORARY),
     Kind(
