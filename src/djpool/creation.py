@@ -1,10 +1,11 @@
-"""Test databases: they cannot be cloned or dropped while a pool is in them."""
+"""Tests: databases that cannot be dropped while a pool is in them, apps on the fly."""
 
 from __future__ import annotations
 
 import gc
 from typing import TYPE_CHECKING, Any
 
+from django.core.signals import setting_changed
 from django.db import connections
 
 from djpool import config
@@ -44,6 +45,19 @@ def _leave() -> None:
     # reference cycle, and with it the lease.
     gc.collect()
     config.registry.close_all(PATIENCE)
+
+
+def _replace_all(*, setting: str, **_kwargs: Any) -> None:
+    """Replace connections that were opened before a test changed the apps.
+
+    The new ones may listen to `connection_created`, and know types to be learnt.
+    """
+    if setting == "INSTALLED_APPS":
+        for pool in config.registry.current().values():
+            pool.drain()
+
+
+setting_changed.connect(_replace_all, dispatch_uid="djpool.creation")
 
 
 def pooled_creation(base: type[BaseDatabaseCreation]) -> type[BaseDatabaseCreation]:

@@ -226,8 +226,9 @@ class PooledWrapper(_Base):
                 super().connect()
                 return
             self.check_settings()
-        with self._djpool_using, self._djpool_staying():
+        with self._djpool_using:
             lease = pool.acquire()
+            self._djpool_depth += 1
             try:
                 self._djpool_begin(lease)
                 if lease_acquired.receivers:
@@ -241,13 +242,16 @@ class PooledWrapper(_Base):
                 self.connection = self.djpool_lease = None
                 lease.release()
                 raise
+            finally:
+                self._djpool_depth -= 1
 
     def _djpool_begin(self, lease: Lease) -> None:
         """Put this object into the state that `connect()` leaves it in."""
         pool = lease.pool
         lease.holder = weakref.ref(self)
         self.djpool_lease = lease
-        self.djpool_cursors = weakref.WeakSet()
+        if self.djpool_cursors:  # of the lease before
+            self.djpool_cursors = weakref.WeakSet()
         self.djpool_abandoned = []
         self.djpool_changes = pool.changes
         self.djpool_early = pool.releases_early
@@ -373,7 +377,8 @@ class PooledWrapper(_Base):
         if lease_released.receivers:
             with self._djpool_staying():
                 lease_released.send_robust(sender=type(self), connection=self)
-        cursors.end(self.djpool_cursors, self.djpool_abandoned)
+        if self.djpool_cursors or self.djpool_abandoned:
+            cursors.end(self.djpool_cursors, self.djpool_abandoned)
         if self._djpool_spoilt:
             lease.spoil()
         if self.errors_occurred:
@@ -383,8 +388,12 @@ class PooledWrapper(_Base):
         self.connection = self.djpool_lease = None
 
     def djpool_let_go(self, lease: Lease, *, dead: bool, over: bool) -> bool:
-        if dead and self.allow_thread_sharing:
-            return False  # another thread may well be using it
+        if dead and (
+            self.allow_thread_sharing or self._thread_ident != lease.owner.ident
+        ):
+            # Another thread may well be using it: one that it is shared with, or the
+            # one whose it is, and which had shared it with the dead.
+            return False
         if not self._djpool_using.acquire(blocking=False):
             return False
         try:

@@ -40,6 +40,8 @@ JITTER = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
+# Seconds between two statements of one request, if it does nothing else.
+BETWEEN_STATEMENTS = 0.01
 # Seconds until the next look at a lease that is over but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 
@@ -110,6 +112,10 @@ class Pool:
         self._resets_always = options.reset == "always"
         #: Whether leases end with each transaction.
         self.releases_early = options.release == "transaction"
+        # Idle for no longer than that, a connection is lent without a look. Where
+        # leases end with the request, each has one; where they end with each
+        # transaction, the statements of a request follow each other faster than this.
+        self._look_after = BETWEEN_STATEMENTS if self.releases_early else -1.0
         #: Whether a transaction is on, as far as is known without asking.
         self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
@@ -157,7 +163,11 @@ class Pool:
             now >= entry.expires_at
             or now - entry.idle_since > self._check_after
             or entry.suspect
-            or (self._peek is not None and not self._peek(entry.connection))
+            or (
+                now - entry.idle_since > self._look_after
+                and self._peek is not None
+                and not self._peek(entry.connection)
+            )
         ):
             return self._acquire_slowly(slot, timeout)
         entry.direct += 1
