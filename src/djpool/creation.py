@@ -53,7 +53,7 @@ def _replace_all(*, setting: str, **_kwargs: Any) -> None:
     The new ones may listen to `connection_created`, and know types to be learnt.
     """
     if setting == "INSTALLED_APPS":
-        for pool in config.registry.current().values():
+        for pool in config.registry.every():
             pool.drain()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from djpool.core.errors import OptionsError
-from djpool.core.session import Change, any_database
+from djpool.core.session import BEGIN, Change, any_database
 from djpool.core.slot import Slot
 
 
@@ -26,7 +26,7 @@ class Driver:
     vendor = "unknown"
 
     #: What a statement may change in its session: the `Change` as a plain number.
-    changes: Callable[[Any], int] = staticmethod(any_database)
+    changes: Callable[[Any], int] = staticmethod(any_database(*BEGIN))
 
     def __init__(self, connect: Callable[[float], Any]) -> None:
         """`connect` opens a connection, ready for use, in so many seconds at most.

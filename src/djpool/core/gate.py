@@ -64,6 +64,7 @@ class Gate:
         self._on_lost = on_lost  # what every slot's finaliser calls
         self.size = 0  # slots that exist: at rest, lent, or being opened
         self.opening = 0  # of these: their connection is being opened
+        self.mending = 0  # of these: given back, and not ready yet
         self.free: deque[Slot] = deque()
         self.waiters: deque[Waiter] = deque()
         self.barred = False  # nobody is let in: suspended, or closed
@@ -173,6 +174,12 @@ class Gate:
             self.counters.opens.add(seconds)
             self._serve_locked()
 
+    def mend(self, change: int) -> None:
+        """One more (or, with -1, one fewer) is given back, and not ready yet."""
+        with self.lock:
+            self.mending += change
+            self._serve_locked()
+
     def lay_down(self, slot: Slot) -> None:
         """The slot is for the next caller; the right to open one is given up."""
         if slot.opening:
@@ -241,9 +248,10 @@ class Gate:
             return self.free.pop()
         except IndexError:
             pass
-        # One connect at a time. While it is under way, connections come back,
-        # and a burst of callers is often served by fewer than it has heads.
-        if self.size < self.max_size and not self.opening:
+        # One connect at a time, and none while a connection is about to be ready.
+        # Meanwhile others come back, and a burst of callers is often served by fewer
+        # than it has heads.
+        if self.size < self.max_size and not self.opening and not self.mending:
             return self._open_locked()
         return None
 

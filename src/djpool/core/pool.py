@@ -375,9 +375,17 @@ class Pool:
         # For a lock, others may be waiting already.
         if self._keeper is not None and not entry.changed & Change.LOCKS:
             self._end_use(entry, self._clock())
-            if self._keeper.aside.do(functools.partial(self._restore_now, slot)):
+            self._gate.mend(1)
+            if self._keeper.aside.do(functools.partial(self._restore_aside, slot)):
                 return
+            self._gate.mend(-1)
         self._restore_now(slot)
+
+    def _restore_aside(self, slot: Slot) -> None:
+        try:
+            self._restore_now(slot)
+        finally:
+            self._gate.mend(-1)
 
     def _restore_now(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased

@@ -134,9 +134,17 @@ STANDARD = (
     *("CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "EXPLAIN"),
     *("COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
 )
-#: For a database of which nothing is known.
-any_database = Statements(
-    STANDARD,
-    changing=r"\bcreate\b[^(]*\btemp|\binto\s+#|\bcreate\s+table\s+#|\balter\s+session\b",
-    markers=("temp", "#", "session"),
-)
+#: Harmless where the driver can tell whether a transaction is on.
+BEGIN = ("BEGIN", "START", "END")
+
+
+def any_database(*harmless: str) -> Statements:
+    """For a database of which no more is known than what else is harmless there."""
+    return Statements(
+        (*STANDARD, *harmless),
+        changing=(
+            r"\bcreate\b[^(]*\btemp|\binto\s+#|\bcreate\s+table\s+#"
+            r"|\balter\s+session\b"
+        ),
+        markers=("temp", "#", "session"),
+    )
