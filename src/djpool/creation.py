@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from djpool import config
 
@@ -47,12 +48,17 @@ def _leave() -> None:
     config.registry.close_all(PATIENCE)
 
 
-def _replace_all(*, setting: str, **_kwargs: Any) -> None:
-    """Replace connections that were opened before a test changed the apps.
+# How many listened to `connection_created` when the apps changed last.
+_listeners = 0
 
-    The new ones may listen to `connection_created`, and know types to be learnt.
-    """
-    if setting == "INSTALLED_APPS":
+
+def _replace_all(*, setting: str, **_kwargs: Any) -> None:
+    """Replace connections, if an app that came on the fly would have prepared them."""
+    global _listeners
+    if setting != "INSTALLED_APPS":
+        return
+    before, _listeners = _listeners, len(connection_created.receivers)
+    if _listeners > before:
         for pool in config.registry.every():
             pool.drain()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import InterfaceError
@@ -18,8 +19,7 @@ from djpool.core.owner import current_owner
 from djpool.core.session import Change
 
 if TYPE_CHECKING:
-    import weakref
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from django.db.backends.utils import CursorWrapper
 
@@ -102,12 +102,39 @@ class TrackedCursor(_Base):
             lease.pool.nudge()
 
 
+class OpenCursors:
+    """The cursors of a lease that nobody has closed, as long as somebody has them.
+
+    A `weakref.WeakSet` would do, at several times the cost for each statement.
+    """
+
+    __slots__ = ("_refs",)
+
+    def __init__(self) -> None:
+        self._refs: set[weakref.ref[Any]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._refs)
+
+    def __iter__(self) -> Iterator[Any]:
+        found = (ref() for ref in list(self._refs))
+        return (cursor for cursor in found if cursor is not None)
+
+    def add(self, cursor: Any) -> None:
+        """Contain it from now on."""
+        self._refs.add(weakref.ref(cursor, self._refs.discard))
+
+    def discard(self, cursor: Any) -> None:
+        """Contain it no more."""
+        self._refs.discard(weakref.ref(cursor))
+
+
 @functools.cache
 def _tracked(kind: Any) -> Any:
     return type(kind.__name__, (TrackedCursor, kind), {"__module__": kind.__module__})
 
 
-def track(cursor: CursorWrapper, cursors: weakref.WeakSet[CursorWrapper]) -> None:
+def track(cursor: CursorWrapper, cursors: OpenCursors) -> None:
     """Have `cursors` contain the cursor until it is closed, or forgotten."""
     # Its class is the backend's choice, and so extended afterwards.
     kind: Any = type(cursor)

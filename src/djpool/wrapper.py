@@ -61,7 +61,7 @@ class PooledWrapper(_Base):
     #: The lease that `connection` is of, if it is of one.
     djpool_lease: Lease | None = None
     #: Made on this lease, not closed, and still referred to by somebody.
-    djpool_cursors: weakref.WeakSet[CursorWrapper]
+    djpool_cursors: cursors.OpenCursors
     #: The driver's own, to be closed with the lease.
     djpool_abandoned: list[Any]
     #: The request in whose context it leased last.
@@ -102,7 +102,7 @@ class PooledWrapper(_Base):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._djpool_using = threading.RLock()
-        self.djpool_cursors = weakref.WeakSet()
+        self.djpool_cursors = cursors.OpenCursors()
 
     # -- who looks at the driver's connection ---------------------------------
 
@@ -251,19 +251,21 @@ class PooledWrapper(_Base):
         lease.holder = weakref.ref(self)
         self.djpool_lease = lease
         if self.djpool_cursors:  # of the lease before
-            self.djpool_cursors = weakref.WeakSet()
+            self.djpool_cursors = cursors.OpenCursors()
         self.djpool_abandoned = []
-        self.djpool_changes = pool.changes
-        self.djpool_early = pool.releases_early
         self._djpool_spoilt = self._djpool_touched = False
         self._djpool_raw = lease.connection
+        self.errors_occurred = False
+        if self._djpool_again is pool:
+            return  # the last one ended amid nothing, so the rest is as it was
+        self.djpool_changes = pool.changes
+        self.djpool_early = pool.releases_early
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
         self.needs_rollback = False
         self.closed_in_transaction = False
-        self.errors_occurred = False
         self.run_on_commit = []
         # The pool checks, and limits a connection's life.
         self.health_check_enabled = False
@@ -388,9 +390,8 @@ class PooledWrapper(_Base):
         self.connection = self.djpool_lease = None
 
     def djpool_let_go(self, lease: Lease, *, dead: bool, over: bool) -> bool:
-        if dead and (
-            self.allow_thread_sharing or self._thread_ident != lease.owner.ident
-        ):
+        mine = self._thread_ident == lease.owner.ident  # type: ignore[attr-defined]
+        if dead and (self.allow_thread_sharing or not mine):
             # Another thread may well be using it: one that it is shared with, or the
             # one whose it is, and which had shared it with the dead.
             return False

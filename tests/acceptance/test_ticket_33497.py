@@ -181,4 +181,5 @@ def test_who_waits_for_something_else_has_no_connection(
     # In turn, and not for the two seconds of each.
     assert stats.opened_total == 1
     longest = stats.wait_seconds.quantile(1.0)
-    assert longest is not None and longest <= 1
+    assert longest is not None
+    assert longest <= 1

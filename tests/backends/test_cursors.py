@@ -123,5 +123,5 @@ def test_cursors_that_were_closed_cost_nothing_at_the_end(
         with wrapper.cursor() as cursor:
             cursor.execute("SELECT 1")
     del cursor
-    assert len(wrapper.djpool_cursors) == 0  # type: ignore[attr-defined]
+    assert not wrapper.djpool_cursors  # type: ignore[attr-defined]
     wrapper.close()

@@ -167,7 +167,9 @@ def test_sessions_are_prepared_once_each(
     told = oracle.log_since(mark).splitlines()
     assert len([line for line in told if "ALTER SESSION" in line]) == 2 * 2
     assert len([line for line in told if "FROM DUAL WHERE DUMMY" in line]) == 2
-    assert len(told) == 2 * 3
+    # And a look at what it has been given, to be restored to that.
+    assert len([line for line in told if "NLS_SESSION_PARAMETERS" in line]) == 2
+    assert len(told) == 2 * 4
 
 
 def test_getting_and_giving_back_says_nothing_at_all(

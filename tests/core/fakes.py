@@ -109,7 +109,7 @@ class FakeDriver(PlainDriver):
             raise ConnectionResetError("the server closed it")
         connection.in_transaction = False
 
-    def changes(self, statement: Any) -> int:  # type: ignore[override]  # as good
+    def changes(self, statement: Any) -> int:
         return int(Change.SETTINGS) if str(statement).startswith("SET") else 0
 
     def restore(self, connection: Any, change: Change, timeout: float) -> None:

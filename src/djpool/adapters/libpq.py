@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from djpool.adapters.timeouts import whole_seconds
-from djpool.core.session import STANDARD, Statements
+from djpool.core.session import STANDARD, Irreparable, Statements
 
 # libpq takes a shorter connect_timeout for this one.
 LEAST_CONNECT_TIMEOUT = 2
@@ -82,10 +82,6 @@ DISCARD SEQUENCES;
 """
 
 Row = tuple[str, str]
-
-
-class Irreparable(Exception):
-    """A session cannot be brought back to how it began."""
 
 
 class Origin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from djpool.core.session import STANDARD, Change, Statements
+from djpool.core.session import STANDARD, Change, Irreparable, Statements
 
 # What a connection sets for itself, and can be asked for.
 PRAGMAS = (
@@ -50,10 +50,6 @@ statements = Statements(
 )
 
 
-class Irreparable(Exception):
-    """A connection cannot be brought back to how it began."""
-
-
 class Origin:
     """How a connection began, and the way back there."""
 
@@ -70,9 +66,7 @@ class Origin:
             sqlite3.Error: It did not work.
         """
         if change & Change.UNKNOWN:
-            raise Irreparable(
-                "it was in somebody's hands, or did what djpool knows not"
-            )
+            raise Irreparable("it was in somebody's hands")
         for name in _databases(connection).keys() - self._databases.keys():
             connection.execute(f"DETACH {_quoted(name)}")
         temporary = _temporary(connection)

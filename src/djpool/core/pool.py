@@ -27,7 +27,7 @@ from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
 from djpool.core.owner import current_owner
-from djpool.core.session import Change
+from djpool.core.session import Change, Irreparable
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
 
@@ -391,6 +391,8 @@ class Pool:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
         change = Change(entry.changed)
         try:
+            if change & Change.BEYOND:
+                raise Irreparable("it did what cannot be undone")
             self._driver.restore(entry.connection, change, self.options.check_timeout)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info(

@@ -25,6 +25,12 @@ class Change(enum.IntFlag):
     UNKNOWN = 4
     #: Types that connections learn when they are opened: all are replaced.
     TYPES = 8
+    #: Something that no driver here can bring back: the connection is closed.
+    BEYOND = 16
+
+
+class Irreparable(Exception):
+    """A session cannot be brought back to how it began."""
 
 
 # The first word or two of a statement, after comments and brackets.
@@ -44,7 +50,7 @@ class Statements:
         changing: What makes even one of these a change, wherever in its text it
             stands.
         locking: The same, of what takes locks.
-        beyond: The same, of what cannot be brought back: an unknown change.
+        beyond: The same, of what cannot be brought back.
         typing: The same, of what changes the types that connections learn.
         markers: In lower case: without one of them in a text, none of the expressions
             matches. Long texts are looked through for these only.
@@ -67,7 +73,7 @@ class Statements:
         self._expressions = [
             (re.compile(changing, flags), Change.SETTINGS),
             (re.compile(locking, flags), Change.LOCKS),
-            (re.compile(beyond, flags), Change.UNKNOWN),
+            (re.compile(beyond, flags), Change.BEYOND),
             (re.compile(typing, flags), Change.TYPES),
         ]
         self._markers = markers
