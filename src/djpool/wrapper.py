@@ -283,23 +283,35 @@ class PooledWrapper(_Base):
 
     def _cursor(self, name: str | None = None) -> CursorWrapper:
         with self._djpool_using:
-            self._djpool_depth += 1  # without a context manager, which costs
+            self._djpool_depth += 1
             try:
                 return super()._cursor(name)  # type: ignore[misc,no-any-return]
             finally:
                 self._djpool_depth -= 1
 
     def commit(self) -> None:
-        with self._djpool_step():
-            super().commit()
+        self._djpool_step(super().commit)
 
     def rollback(self) -> None:
-        with self._djpool_step():
-            super().rollback()
+        self._djpool_step(super().rollback)
 
     def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
-        with self._djpool_step():
-            super().set_autocommit(*args, **kwargs)
+        self._djpool_step(super().set_autocommit, *args, **kwargs)
+
+    def _djpool_step(
+        self, step: Callable[..., None], *args: Any, **kwargs: Any
+    ) -> None:
+        """Begin or end a transaction, after which the lease may end."""
+        try:
+            with self._djpool_using:
+                self._djpool_depth += 1
+                try:
+                    step(*args, **kwargs)
+                finally:
+                    self._djpool_depth -= 1
+        finally:
+            if self.djpool_early:
+                self.djpool_rest()
 
     def run_and_clear_commit_hooks(self) -> None:
         # The transaction is over, and what a hook does may take long.
@@ -310,25 +322,6 @@ class PooledWrapper(_Base):
             super().run_and_clear_commit_hooks()
         finally:
             self._djpool_depth = depth
-
-    @contextmanager
-    def _djpool_staying(self) -> Iterator[None]:
-        """Have nothing within the block end the lease, as long as it lasts."""
-        self._djpool_depth += 1
-        try:
-            yield
-        finally:
-            self._djpool_depth -= 1
-
-    @contextmanager
-    def _djpool_step(self) -> Iterator[None]:
-        """Around what begins or ends a transaction, after which the lease may end."""
-        try:
-            with self._djpool_using, self._djpool_staying():
-                yield
-        finally:
-            if self.djpool_early:
-                self.djpool_rest()
 
     def _djpool_in_use(self) -> bool:
         """Whether the owner needs the connection, even if it does nothing just now."""
@@ -377,8 +370,11 @@ class PooledWrapper(_Base):
     def _djpool_leave(self, lease: Lease) -> None:
         """Do what comes before giving the lease back, and forget it."""
         if lease_released.receivers:
-            with self._djpool_staying():
+            self._djpool_depth += 1
+            try:
                 lease_released.send_robust(sender=type(self), connection=self)
+            finally:
+                self._djpool_depth -= 1
         if self.djpool_cursors or self.djpool_abandoned:
             cursors.end(self.djpool_cursors, self.djpool_abandoned)
         if self._djpool_spoilt:
@@ -441,6 +437,7 @@ class PooledWrapper(_Base):
         """
 
     def ensure_timezone(self) -> bool:
+        self._djpool_again = None
         changed = super().ensure_timezone()
         if changed and self.djpool_lease is not None:
             self._djpool_spoilt = True

@@ -60,7 +60,10 @@ class Driver:
 
         Must not block or raise.
         """
-        return not self.at_rest(connection)
+        try:
+            return not self.at_rest(connection)
+        except Exception:  # noqa: BLE001 (closed, say: it is looked at when it is back)
+            return True
 
     def remember(self, connection: Any) -> None:
         """Keep in mind the state of a new session, for `restore()`. May block."""
