@@ -35,7 +35,6 @@ IDS = {
     ProblemKind.UNKNOWN: "djpool.E001",
     ProblemKind.TYPE: "djpool.E002",
     ProblemKind.BOUNDS: "djpool.E003",
-    ProblemKind.UNAVAILABLE: "djpool.E004",
     ProblemKind.REFUSED: "djpool.E005",
 }
 

@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 registry = Registry()
 call_in_workers(registry.after_fork_in_child)
 
-# What later versions of djpool will do. Refused by name, so that nobody relies
-# on what is not there; `...` stands for any value but None.
-NOT_YET: Mapping[tuple[str, Any], str] = {
-    ("reset", "auto"): "a returned connection is rolled back, no more",
-    ("reset", "always"): "a returned connection is rolled back, no more",
-    ("release", "transaction"): "connections go back at the end of the request",
-}
-
 # The settings that say what a connection is. Not the alias's other ones: tests
 # change these without meaning another database.
 _WHAT_IT_IS = operator.itemgetter(
@@ -50,7 +42,6 @@ def read_options(
     alias: str, options: Mapping[str, Any], offer: Offer
 ) -> tuple[PoolOptions | None, list[Problem]]:
     """Check an alias's `OPTIONS["pool"]`, which is on."""
-    offer = Offer(offer.implementations, offer.keys, NOT_YET)
     return parse(options["pool"], name=alias, offer=offer)
 
 
@@ -173,8 +164,14 @@ def _make(
             credentials.find(options.credentials, place), place
         )
     opener = Opener(wrapper_class, described, alias, source)
-    connector = Connector(opener, autocommit=described["AUTOCOMMIT"], open=opener.open)
+    connector = Connector(
+        opener,
+        autocommit=described["AUTOCOMMIT"],
+        open=opener.open,
+        setup=opener.setup,
+    )
     driver, native = _build(alias, adapter, options, connector)
+    opener.changes = driver.changes
     return Pool(
         options,
         driver,

@@ -239,10 +239,13 @@ def test_an_oracle_that_shuts_down_is_left(
 ) -> None:
     alias = pooled(engine, make_alias, max_size=4)
     with_idle_ones(alias)
-    for session in oracle.emulated.sessions():
-        session.doom = OracleError(1089)
-    with pytest.raises(Error, match="ORA-01089"):
-        run(alias, "SELECT 1 FROM DUAL")
+    holder = connections.create_connection(alias)
+    with holder.cursor() as cursor:
+        for session in oracle.emulated.sessions():
+            session.doom = OracleError(1089)
+        with pytest.raises(Error, match="ORA-01089"):
+            cursor.execute("SELECT 1 FROM DUAL")
+    holder.close()
     wait_until(
         lambda: djpool.stats(alias).closed_total["evicted"] >= 2,
         "the idle ones to be closed",

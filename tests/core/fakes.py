@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from djpool.core import Driver, Pool, PoolOptions
+from djpool.core.session import Change
 
 
 class Connection:
@@ -21,6 +22,9 @@ class Connection:
         self.closed = False
         self.dead = False
         self.in_transaction = False
+        self.state: str | None = (
+            None  # what a session holds that was not there at first
+        )
         self.users = 0
         server.opened(self)
 
@@ -94,6 +98,7 @@ class FakeDriver(PlainDriver):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self.tidied = 0
+        self.before_restore: Callable[[], None] = lambda: None
 
     def peek(self, connection: Any) -> bool:
         return not connection.dead
@@ -115,6 +120,16 @@ class FakeDriver(PlainDriver):
         if connection.dead:
             raise ConnectionResetError("the server closed it")
         connection.in_transaction = False
+
+    def changes(self, statement: Any) -> int:
+        return int(Change.SETTINGS) if str(statement).startswith("SET") else 0
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        assert not connection.in_transaction
+        self.before_restore()
+        if connection.dead:
+            raise ConnectionResetError("the server closed it")
+        connection.state = None
 
 
 class Clock:

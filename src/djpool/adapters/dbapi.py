@@ -15,10 +15,14 @@ from typing import Any
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
 from djpool.core.options import Offer
+from djpool.core.session import any_database
 
 
 class DbapiDriver(Driver):
     """A backend's words for its driver. It cannot look without a round trip."""
+
+    # Not `BEGIN`: nobody could tell when that transaction ends.
+    changes = staticmethod(any_database())
 
     def __init__(self, connector: Connector, *, vendor: str) -> None:
         super().__init__(self._connect)
@@ -46,6 +50,9 @@ class DbapiDriver(Driver):
 
     def at_rest(self, connection: Any) -> bool:
         return False  # there is no telling, so it is brought to rest each time
+
+    def in_transaction(self, connection: Any) -> bool:
+        return False  # there is no telling, but from the statements
 
     def tidy(self, connection: Any) -> None:
         speaker = self._speakers[id(connection)]

@@ -90,6 +90,7 @@ class Gate:
         self._paused_until = float("-inf")  # until then no other begins
         # Whether what came back has served anybody, since a connect failed.
         self._serves = True
+        self.mending = 0  # of these: given back, and not ready yet
         self.free: deque[Slot] = deque()
         self.waiters: deque[Waiter] = deque()
         self.barred = False  # nobody is let in: suspended, or closed
@@ -242,6 +243,12 @@ class Gate:
             self._serves = True
             self._serve_locked()
 
+    def mend(self, change: int) -> None:
+        """One more (or, with -1, one fewer) is given back, and not ready yet."""
+        with self.lock:
+            self.mending += change
+            self._serve_locked()
+
     def lay_down(self, slot: Slot) -> None:
         """The slot is for the next caller; the right to open one is given up."""
         if slot.opening:
@@ -336,12 +343,13 @@ class Gate:
 
         Who is not `patient` cannot wait for the end of a pause.
         """
-        if self.barred or self.size >= self.max_size:
+        # None while a connection is about to be ready, and one at a time. Meanwhile
+        # others come back, and a burst of callers is often served by fewer than it
+        # has heads.
+        if self.barred or self.mending or self.size >= self.max_size:
             return None
         due = self._paused_until if patient else float("-inf")
         if self.opening:
-            # One connect at a time. While it is under way, connections come back,
-            # and a burst of callers is often served by fewer than it has heads.
             due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
         return max(due - self._clock(), 0.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -27,6 +28,7 @@ from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
 from djpool.core.outage import Outage
 from djpool.core.owner import current_owner
+from djpool.core.session import Change, Irreparable
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
 
@@ -49,6 +51,8 @@ OUT_OF_TIME = 0.05
 RENEWAL_PAUSE = 0.1
 
 
+# Seconds between two statements of one request, if it does nothing else.
+BETWEEN_STATEMENTS = 0.01
 # Seconds until the next look at a lease that is over but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 
@@ -111,6 +115,7 @@ class Pool:
         # When a server that steps down may cost all connections again.
         self._evicts_again_at = float("-inf")
         self._failures = 0  # in a row, of connects up to min_size
+        self._sweep_at = 0.0  # when an idle connection may be too old
         # Looked up once, for the hot path. A driver's word is None if it is
         # only the default one.
         self._free = self._gate.free
@@ -124,6 +129,18 @@ class Pool:
             self._keepalive = float("inf")
         # Idle for so long, a connection can be lent without more than the look.
         self._fresh_for = min(self._check_after, options.max_idle or float("inf"))
+        #: What a statement may change in its session; None if that is no matter.
+        self.changes = _changes(options, driver)
+        self._resets = options.reset != "never"
+        self._resets_always = options.reset == "always"
+        #: Whether leases end with each transaction.
+        self.releases_early = options.release == "transaction"
+        # Idle for no longer than that, a connection is lent without a look. Where
+        # leases end with the request, each has one; where they end with each
+        # transaction, the statements of a request follow each other faster than this.
+        self._look_after = BETWEEN_STATEMENTS if self.releases_early else -1.0
+        #: Whether a transaction is on, as far as is known without asking.
+        self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
         self.traces = options.leak_threshold is not None
         if keeper is not None and options.min_size:
@@ -169,7 +186,11 @@ class Pool:
             now >= entry.expires_at
             or now - entry.idle_since > self._fresh_for
             or entry.suspect
-            or (self._peek is not None and not self._peek(entry.connection))
+            or (
+                now - entry.idle_since > self._look_after
+                and self._peek is not None
+                and not self._peek(entry.connection)
+            )
         ):
             return self._acquire_slowly(slot, timeout)
         entry.direct += 1
@@ -205,6 +226,8 @@ class Pool:
     def _queue(self, patience: float) -> Slot:
         if self._keeper is None:
             self._reclaim()
+        if self.releases_early:
+            self._take_what_is_loose()
         if patience:
             self._refuse_the_hopeless()
         slot = self._gate.queue(patience)
@@ -357,10 +380,21 @@ class Pool:
 
     def _try_to_connect(self, deadline: float) -> Any:
         try:
-            return self._driver.connect(deadline - self._clock())
+            connection = self._driver.connect(deadline - self._clock())
+            if self._resets:
+                self._remember(connection)
         except Exception:
             with self._gate.lock:
                 self._gate.counters.open_errors += 1
+            raise
+        return connection
+
+    def _remember(self, connection: Any) -> None:
+        try:
+            self._driver.remember(connection)
+        except BaseException:
+            with contextlib.suppress(Exception):  # it is the other one that counts
+                self._driver.close(connection)
             raise
 
     def _expiry(self, now: float) -> float:
@@ -409,19 +443,75 @@ class Pool:
             logger.info("pool %r: beyond repair: %s", self._name, error)
             self._discard(slot, CloseCause.BROKEN)
             return
+        if self._resets_always or entry.changed:
+            self._restore(slot, entry)
+        else:
+            self._come_back(slot, entry)
+
+    def _come_back(self, slot: Slot, entry: Entry) -> None:
+        """The session is as it was in the beginning: its slot is for the next one."""
         now = self._clock()
         if now >= entry.expires_at or self._gate.tight:
             self._discard(slot, self._surplus_cause(entry))
             return
-        entry.uses.add(now - entry.acquired_at)
         entry.idle_since = now
-        self._disown(entry, now)
+        if entry.owner is not None:
+            self._end_use(entry, now)
         if self._native is not None:
             self._lay_down(slot)
             return
         self._free.append(slot)
         if self._waiters:
             self._gate.serve()
+
+    # -- sessions that were changed ---------------------------------------------
+
+    def _restore(self, slot: Slot, entry: Entry) -> None:
+        """Bring the session back, in another thread if that hurts nobody."""
+        if entry.changed & Change.TYPES:
+            self.drain()
+        if not self._resets or self._clock() >= entry.expires_at or self._gate.tight:
+            entry.changed = 0
+            self._come_back(slot, entry)
+            return
+        # For a lock, others may be waiting already.
+        if self._keeper is not None and not entry.changed & Change.LOCKS:
+            self._end_use(entry, self._clock())
+            self._gate.mend(1)
+            if self._keeper.aside.do(functools.partial(self._restore_aside, slot)):
+                return
+            self._gate.mend(-1)
+        self._restore_now(slot)
+
+    def _restore_aside(self, slot: Slot) -> None:
+        try:
+            self._restore_now(slot)
+        finally:
+            self._gate.mend(-1)
+
+    def _restore_now(self, slot: Slot) -> None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        change = Change(entry.changed)
+        try:
+            if change & Change.BEYOND:
+                raise Irreparable("it did what cannot be undone")
+            self._driver.restore(entry.connection, change, self.options.check_timeout)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info(
+                "pool %r: a session is closed, since it cannot be restored: %s",
+                self._name,
+                error,
+            )
+            self._discard(slot, CloseCause.RESET)
+            return
+        with self._gate.lock:
+            self._gate.counters.resets += 1
+        entry.changed = 0
+        self._come_back(slot, entry)
+
+    def _end_use(self, entry: Entry, now: float) -> None:
+        entry.uses.add(now - entry.acquired_at)
+        self._disown(entry, now)
 
     def _disown(self, entry: Entry, now: float) -> None:
         """Nobody has the connection any more."""
@@ -462,6 +552,7 @@ class Pool:
                 return
             self._evicts_again_at = now + EVICTION_PAUSE
             count = self._evict_locked()
+        self._sweep_at = now
         logger.warning(
             "pool %r: the server is read-only or shuts down, so all connections to "
             "it (%d) are replaced: %s",
@@ -482,9 +573,7 @@ class Pool:
         """
         entry = slot.entry
         if entry is not None and entry.owner is not None:
-            now = self._clock()
-            entry.uses.add(now - entry.acquired_at)
-            self._disown(entry, now)
+            self._end_use(entry, self._clock())
         self._close(slot, cause)
         self._gate.remove(slot)
         if self._gate.closed or (entry and self._gate.size < self._gate.min_size):
@@ -570,6 +659,24 @@ class Pool:
                 self.take_back(slot)
         return pause
 
+    def _take_what_is_loose(self) -> None:
+        """End leases that nothing needs between two statements.
+
+        Usually each ends with its last statement. But some have none (a mere
+        `ensure_connection()`), and some cursors are forgotten and not closed.
+        """
+        with self._gate.lock:
+            leases = [
+                each.lease
+                for each in self._books
+                if each.owner is not None and not each.owner.ended
+            ]
+        for reference in leases:
+            lease = reference() if reference is not None else None
+            slot = lease.take_away(over=False) if lease is not None else None
+            if slot is not None:
+                self.take_back(slot)
+
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         held = self._clock() - entry.acquired_at
         with self._gate.lock:
@@ -627,10 +734,13 @@ class Pool:
         """
         self._reclaim()
         again = self._take_what_is_over()
+        if self.releases_early:
+            self._take_what_is_loose()
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
-        self._sweep(self._outlived)
+        if self._clock() >= self._sweep_at:
+            self._sweep(self._outlived)
         self._keep_alive()
         due: list[float | None] = [
             self._fill(),
@@ -652,7 +762,11 @@ class Pool:
                 if surplus and self.options.max_idle is not None:
                     due.append(entry.idle_since + self.options.max_idle - now)
         dates: list[float] = [seconds for seconds in due if seconds is not None]
-        return max(min(dates), 0.01) if dates else None
+        if not dates:
+            return None
+        pause = max(min(dates), 0.01)
+        self._sweep_at = now + pause
+        return pause
 
     def _keep_alive(self) -> None:
         """Ping what is kept for `min_size` before it is idle for too long.
@@ -935,6 +1049,12 @@ def _own(driver: Driver, name: str) -> Callable[[Any], bool] | None:
         return None
     method: Callable[[Any], bool] = getattr(driver, name)
     return method
+
+
+def _changes(options: PoolOptions, driver: Driver) -> Callable[[Any], int] | None:
+    if options.reset == "auto" or options.release == "transaction":
+        return driver.changes
+    return None
 
 
 def _check_after(options: PoolOptions) -> float:

@@ -214,13 +214,12 @@ class Session:
             raise ConnectionLost("the session was killed")
 
     def _let_it_arrive(self) -> None:
-        """Say no more, and wait a moment for the client to hang up.
+        """Wait a moment for the client to hang up, as it does when it hears that.
 
-        Closed with something unread, a socket is reset, and what was sent may be lost.
+        If the end of the stream comes on the heels of the error, it hears of that only.
         """
         sock = self._packets.sock
         with contextlib.suppress(OSError):  # it has hung up, or takes its time
-            sock.shutdown(socket.SHUT_WR)
             sock.settimeout(0.5)
             while sock.recv(4096):
                 pass

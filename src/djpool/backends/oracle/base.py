@@ -30,6 +30,16 @@ class OraclePooling(PooledWrapper):
         }
         return connect(**settings | conn_params)  # which may have a dsn of its own
 
+    def create_cursor(self, name: Any = None) -> Any:
+        if self.djpool_lease is None:
+            return super().create_cursor(name)
+        # What this cursor runs, djpool sees: it was not made by hand.
+        raw = self.connection
+        by_hand = raw.djpool_by_hand
+        cursor = super().create_cursor(name)
+        raw.djpool_by_hand = by_hand
+        return cursor
+
     def init_connection_state(self) -> None:
         super().init_connection_state()
         # Whatever happens to it while Django asks which LIKE the server knows,
