@@ -63,6 +63,7 @@ class Session:
         self.client: dict[str, str] = {}  # what the client says of itself at logon
         self.engine: Engine | None = None
         self.doom: OracleError | None = None
+        self._told = False  # of its doom, after which it ends
         self._tokens = server.dialect.field_version >= 18
         self._packets = PacketSocket(sock)
         self._challenge: Challenge | None = None
@@ -209,20 +210,8 @@ class Session:
             raise ProtocolError(f"message type {kind}")
         marked = kind in (ttc.FUNCTION, ttc.FAST_AUTH)
         self._send(out, marked and self.dialect.end_of_response)
-        if self.doom is not None:
-            self._let_it_arrive()
+        if self._told:
             raise ConnectionLost("the session was killed")
-
-    def _let_it_arrive(self) -> None:
-        """Wait a moment for the client to hang up, as it does when it hears that.
-
-        If the end of the stream comes on the heels of the error, it hears of that only.
-        """
-        sock = self._packets.sock
-        with contextlib.suppress(OSError):  # it has hung up, or takes its time
-            sock.settimeout(0.5)
-            while sock.recv(4096):
-                pass
 
     def _function_code(self, reader: Reader) -> int:
         code = reader.u8()
@@ -248,6 +237,7 @@ class Session:
         start = len(out.data)
         try:
             if self.doom is not None:
+                self._told = True
                 raise self.doom
             if name == "AUTH_PHASE_ONE":
                 self._auth_phase_one(reader, out)
