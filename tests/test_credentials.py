@@ -166,6 +166,18 @@ def test_what_the_provider_raises_is_the_cause() -> None:
     assert isinstance(caught.value.__cause__, LookupError)
 
 
+def test_reports_that_show_variables_do_not_show_it() -> None:
+    with pytest.raises(OptionsError) as caught:
+        Credentials(lambda: {7: SECRET}, PLACE).get()  # type: ignore[dict-item]
+    djpools = [
+        frame.frame.f_locals
+        for frame in caught.traceback
+        if "djpool/credentials" in str(frame.path)
+    ]
+    assert djpools
+    assert SECRET not in repr(djpools)
+
+
 def test_it_stands_in_place_of_the_settings() -> None:
     given = Given({"PASSWORD": "new", "HOST": "there"}, {})
     before = described(USER="shop", PASSWORD="old", OPTIONS={"passwd": "x", "a": 1})

@@ -105,16 +105,25 @@ class Credentials:
         if kept is not None and self._clock() < kept[1]:
             return kept[0]
         try:
-            answer = self._provider()
+            given = read(self._ask(), self.place)
+        except OptionsError as error:
+            told = str(error)
+        else:
+            if given.seconds > 0:
+                self._kept = given, self._clock() + given.seconds
+            return given
+        # Here, because reports show the variables of the functions that an error
+        # went through, and in read() the answer is one.
+        raise OptionsError(told)
+
+    def _ask(self) -> Any:
+        try:
+            return self._provider()
         except Exception as error:
             # The message goes into logs, and what the error's own says is unknown.
             raise OperationalError(
                 f"{self.place}: credentials raised {type(error).__name__}"
             ) from error
-        given = read(answer, self.place)
-        if given.seconds > 0:
-            self._kept = given, self._clock() + given.seconds
-        return given
 
     def forget(self) -> None:
         """Ask again next time: the server refused what it was given."""
