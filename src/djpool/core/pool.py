@@ -280,8 +280,9 @@ class Pool:
             logger.warning(
                 "pool %r: no connection can be opened: %s", self._name, _line(error)
             )
-        # Who ran out of time says nothing about the time that others have.
-        if self._clock() < deadline - OUT_OF_TIME:
+        # One that fails may have had bad luck; a second one did not. And who ran out of
+        # time says nothing about the time that others have.
+        if self._outage.failures > 1 and self._clock() < deadline - OUT_OF_TIME:
             self._gate.share(without_frames(error))
 
     def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
@@ -545,6 +546,8 @@ class Pool:
         """
         if entry.expires_at == EVICTED or not self._driver.stepped_down(error):
             return
+        if entry.changed:
+            return  # perhaps it made itself read-only, and that ends with the lease
         now = self._clock()
         with self._gate.lock:
             entry.expires_at = EVICTED
