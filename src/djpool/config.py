@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from djpool import channel, errors
+from djpool import channel, credentials, errors
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import OptionsError
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 registry = Registry()
 call_in_workers(registry.after_fork_in_child)
-
-# What later versions of djpool will do. Refused by name, so that nobody relies
-# on what is not there; `...` stands for any value but None.
-NOT_YET: Mapping[tuple[str, Any], str] = {
-    ("credentials", ...): "connections are made with what DATABASES says",
-}
 
 # The settings that say what a connection is. Not the alias's other ones: tests
 # change these without meaning another database.
@@ -47,7 +42,6 @@ def read_options(
     alias: str, options: Mapping[str, Any], offer: Offer
 ) -> tuple[PoolOptions | None, list[Problem]]:
     """Check an alias's `OPTIONS["pool"]`, which is on."""
-    offer = Offer(offer.implementations, offer.keys, NOT_YET)
     return parse(options["pool"], name=alias, offer=offer)
 
 
@@ -68,6 +62,35 @@ def twice_problem(
         return None
     place = " and ".join(f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in twice)
     return f"{place}: not beside 'pool': the driver would pool connections as well."
+
+
+def credentials_problem(alias: str, options: PoolOptions) -> str | None:
+    """What is wrong with an alias's `credentials`, which are not called."""
+    if options.credentials is None:
+        return None
+    try:
+        credentials.find(options.credentials, place_of(alias))
+    except errors.OptionsError as error:
+        return f"{error}."
+    return None
+
+
+@contextlib.contextmanager
+def credentials_beside_the_pool(wrapper: PooledWrapper) -> Iterator[None]:
+    """Have a Django connection connect with its alias's `credentials`, itself.
+
+    That is one with a pool that is not to have its connection from there: for making
+    the test database, say.
+    """
+    pool = wrapper.settings_dict["OPTIONS"].get("pool")
+    source = pool.get("credentials") if isinstance(pool, Mapping) else None
+    if source is None:
+        yield
+        return
+    place = place_of(wrapper.alias)
+    given = credentials.Credentials(credentials.find(source, place), place).get()
+    with wrapper.djpool_with(given, place):
+        yield
 
 
 def native_problem(
@@ -134,7 +157,13 @@ def _make(
         raise errors.OptionsError(f"{place_of(alias)}: {told}")
     if missing := adapter.missing(options):
         raise errors.OptionsError(f"{place_of(alias)}: {missing}")
-    opener = Opener(wrapper_class, described, alias)
+    source: credentials.Credentials | None = None
+    if options.credentials is not None:
+        place = place_of(alias)
+        source = credentials.Credentials(
+            credentials.find(options.credentials, place), place
+        )
+    opener = Opener(wrapper_class, described, alias, source)
     connector = Connector(
         opener,
         autocommit=described["AUTOCOMMIT"],
@@ -151,6 +180,7 @@ def _make(
         errors=errors.KINDS,
         keeper=keeper,
         facts=opener.facts,
+        renew=None if source is None else source.forget,
     )
 
 

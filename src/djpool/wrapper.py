@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import InterfaceError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
 
 from djpool import config, cursors, requests
 from djpool.checks import pooled_validation
@@ -19,8 +21,8 @@ from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType, TracebackType
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from djpool.core.adapter import Adapter
     from djpool.core.lease import Lease
     from djpool.core.pool import Pool
+    from djpool.credentials import Given
 
     _Base = BaseDatabaseWrapper
 else:
@@ -36,6 +39,23 @@ else:
 
 # Modules that look at a wrapper's `connection`, and change no session unseen.
 _INSIDERS = ("django.db.", "djpool.")
+
+
+class NoticedErrors(DatabaseErrorWrapper):
+    """Django's translator of errors, which has the pool look at each of them."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_value is None:
+            return
+        lease: Lease | None = self.wrapper.djpool_lease  # type: ignore[attr-defined]
+        if lease is not None:
+            lease.notice(exc_value)
+        super().__exit__(exc_type, exc_value, traceback)
 
 
 class PooledWrapper(_Base):
@@ -89,6 +109,8 @@ class PooledWrapper(_Base):
     _djpool_again: Pool | None = None
     # The seconds that a connect under way may take; None when djpool has none.
     _djpool_connect_timeout: float | None = None
+    # What `credentials` adds to the driver's parameters, while connecting.
+    _djpool_params: Mapping[str, Any] = {}
     # The session was changed in a way that the next lease must not see.
     _djpool_spoilt = False
 
@@ -147,7 +169,12 @@ class PooledWrapper(_Base):
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""
-        return self.alias != NO_DB_ALIAS and self._djpool_connect_timeout is None
+        return self.alias != NO_DB_ALIAS and not self.djpool_opens
+
+    @property
+    def djpool_opens(self) -> bool:
+        """Whether it opens a connection for the pool, at this moment."""
+        return self._djpool_connect_timeout is not None
 
     def djpool_open(
         self, timeout: float, changes: Callable[[Any], int] | None = None
@@ -194,6 +221,18 @@ class PooledWrapper(_Base):
         finally:
             connections[self.alias] = other
 
+    @contextmanager
+    def djpool_with(self, given: Given, place: str) -> Iterator[None]:
+        """Connect with what `credentials` gave for as long as the block runs."""
+        described = self.settings_dict
+        self.settings_dict = given.described(described, place)
+        self._djpool_params = given.params
+        try:
+            yield
+        finally:
+            self.settings_dict = described
+            self._djpool_params = {}
+
     def djpool_facts(self) -> dict[str, Any]:
         """What connecting wrote on this object, and the pool's others need, too."""
         attributes = vars(self)
@@ -212,6 +251,7 @@ class PooledWrapper(_Base):
             params: dict[str, Any] = super().get_connection_params()
         finally:
             self.settings_dict = described
+        params |= self._djpool_params
         if self._djpool_connect_timeout is not None:
             limit = self.djpool_adapter.limit
             return dict(limit(params, self._djpool_connect_timeout))
@@ -223,7 +263,8 @@ class PooledWrapper(_Base):
         if pool is None or pool.closed:
             pool = config.pool_of(self)
             if pool is None:
-                super().connect()
+                with config.credentials_beside_the_pool(self):
+                    super().connect()
                 return
             self.check_settings()
         with self._djpool_using:
@@ -322,6 +363,10 @@ class PooledWrapper(_Base):
             super().run_and_clear_commit_hooks()
         finally:
             self._djpool_depth = depth
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return NoticedErrors(self)
 
     def _djpool_in_use(self) -> bool:
         """Whether the owner needs the connection, even if it does nothing just now."""

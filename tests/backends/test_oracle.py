@@ -699,7 +699,7 @@ ENDINGS = {
             except Exception:
                 pass  # nobody is told any more
         threading.Thread(target=connect, daemon=True).start()
-        silent.accept()
+        accepted = silent.accept()  # kept, or it would be closed, which is an answer
     """,
 }
 

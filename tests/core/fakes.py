@@ -50,6 +50,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.most = 0
         self.up = True
+        self.full = False
         self.before_connect: Callable[[], None] = lambda: None
 
     def connect(self, timeout: float) -> Connection:
@@ -57,6 +58,8 @@ class Server:
         self.before_connect()
         if not self.up:
             raise ConnectionRefusedError("the server is down")
+        if self.full:
+            raise BlockingIOError("the server is full")
         return Connection(self)
 
     def opened(self, connection: Connection) -> None:
@@ -102,6 +105,15 @@ class FakeDriver(PlainDriver):
 
     def at_rest(self, connection: Any) -> bool:
         return not connection.in_transaction
+
+    def refuses_login(self, error: BaseException) -> bool:
+        return isinstance(error, PermissionError)
+
+    def is_full(self, error: BaseException) -> bool:
+        return isinstance(error, BlockingIOError)
+
+    def stepped_down(self, error: BaseException) -> bool:
+        return isinstance(error, InterruptedError)
 
     def tidy(self, connection: Any) -> None:
         self.tidied += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from typing import Any
 
 from djpool.core.adapter import Adapter, Connector
@@ -67,8 +68,15 @@ class DbapiDriver(Driver):
         if self._autocommit:
             speaker._set_autocommit(True)  # noqa: SLF001
 
+    def refuses_login(self, error: BaseException) -> bool:
+        return LOGIN_WORDS.search(str(error)) is not None
+
     def close(self, connection: Any) -> None:
         self._speakers.pop(id(connection))._close()  # noqa: SLF001
+
+
+# Each driver has its own words for a login that was refused; these are in most.
+LOGIN_WORDS = re.compile("login failed|authenti|password|access denied", re.IGNORECASE)
 
 
 def _ask(speaker: Any) -> None:

@@ -135,7 +135,11 @@ class Origin:
 
 
 def limit_connect(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-    """Have libpq give up by then; it counts whole seconds, two or more."""
+    """Have libpq give up by then; it counts whole seconds, two or more.
+
+    Where there are several hosts, it does so for each of them.
+    """
     wanted = params.get("connect_timeout")
-    seconds = whole_seconds(wanted, timeout, least=LEAST_CONNECT_TIMEOUT)
+    hosts = str(params.get("hostaddr") or params.get("host") or "").count(",") + 1
+    seconds = whole_seconds(wanted, timeout / hosts, least=LEAST_CONNECT_TIMEOUT)
     return {**params, "connect_timeout": seconds}

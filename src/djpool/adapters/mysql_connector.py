@@ -281,10 +281,14 @@ class ConnectorDriver(SessionDriver):
 
 
 def limit_connect(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-    """Have the driver give up by then; it counts whole seconds, one or more."""
+    """Have the driver give up by then; it counts whole seconds, one or more.
+
+    Where there are several servers to fail over to, it does so for each of them.
+    """
+    servers = len(params.get("failover") or "?")
     others = {key: params[key] for key in params if key != "connect_timeout"}
     wanted = params.get("connection_timeout", params.get("connect_timeout"))
-    return {**others, "connection_timeout": whole_seconds(wanted, timeout)}
+    return {**others, "connection_timeout": whole_seconds(wanted, timeout / servers)}
 
 
 # The driver's own words for a pool.

@@ -21,9 +21,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import cut_off
 from djpool.core.adapter import Connector
-from djpool.core.driver import Driver
 from djpool.core.session import STANDARD, Change, Irreparable, Statements
 
 # BEGIN is, unless more than WORK follows: MariaDB runs blocks. Of CALL, EXECUTE, DO,
@@ -215,7 +215,7 @@ class Kept:
             value.update(copied)
 
 
-class SessionDriver(Driver):
+class SessionDriver(MySQLErrors):
     """What all drivers of MySQL's family say in the same words."""
 
     vendor = "mysql"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -47,6 +48,12 @@ KEPT = (
     "stmtcachesize",
 )
 _kept = operator.attrgetter(*KEPT)
+# ORA numbers. No password was given, it is wrong, it has expired.
+LOGIN = frozenset({1005, 1017, 28001})
+# Too many sessions, or processes; no handler free, in three ways; about to start.
+FULL = frozenset({18, 20, 12516, 12519, 12520, 1033})
+# Open for reading only; shut, shutting down, or ended.
+STEPPED_DOWN = frozenset({16000, 1034, 1089, 1090, 1092})
 # Also kept there, but seldom set.
 ALSO_KEPT = ("operation_callback", "round_trip_callback")
 _also_kept = operator.attrgetter(*ALSO_KEPT)
@@ -156,6 +163,15 @@ class OracleDriver(Driver):
             connection.current_schema = connection.djpool_origin.schema
             connection.djpool_schema = connection.djpool_origin.schema
 
+    def refuses_login(self, error: BaseException) -> bool:
+        return _number(error) in LOGIN
+
+    def is_full(self, error: BaseException) -> bool:
+        return _number(error) in FULL
+
+    def stepped_down(self, error: BaseException) -> bool:
+        return _number(error) in STEPPED_DOWN
+
     def close(self, connection: Any) -> None:
         try:
             if connection.is_healthy():
@@ -165,6 +181,12 @@ class OracleDriver(Driver):
             # After a reset by the server, the driver forgets to.
             if (handle := connection.djpool_socket) is not None:
                 handle.close()
+
+
+def _number(error: BaseException) -> int | None:
+    """Its ORA number, also where the driver has put it into one of its own."""
+    found = re.search(r"ORA-(\d{5})", str(error))
+    return None if found is None else int(found[1])
 
 
 def _noted(connection: Any, cursor: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,6 +246,7 @@ class OracleAdapter(Adapter):
     ) -> tuple[Driver, NativePool | None]:
         driver, native = Adapter.build(self, options, connector)
         if isinstance(driver, OracleDriver) and isinstance(native, OracleNativePool):
+            native.beside = open_session
             driver.opens = native.open_session
         return driver, native
 

@@ -16,9 +16,10 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import tuple_row
 
 from djpool.adapters.libpq import Origin, limit_connect, statements
+from djpool.adapters.libpq_errors import LibpqErrors
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver, NativePool
+from djpool.core.driver import NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
 from djpool.core.session import Change
 
@@ -35,7 +36,7 @@ KEPT = (
 _kept = operator.attrgetter(*KEPT)
 
 
-class PsycopgDriver(Driver):
+class PsycopgDriver(LibpqErrors):
     """psycopg's words."""
 
     vendor = "postgresql"

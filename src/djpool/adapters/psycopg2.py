@@ -9,9 +9,9 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE as IDLE
 from psycopg2.extensions import QuotedString, cursor
 
 from djpool.adapters.libpq import Origin, limit_connect, statements
+from djpool.adapters.libpq_errors import LibpqErrors
 from djpool.adapters.sockets import cut_off, is_quiet
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver
 from djpool.core.options import Offer
 from djpool.core.session import Change
 
@@ -21,7 +21,7 @@ KEPT = ("isolation_level", "readonly", "deferrable", "cursor_factory")
 _kept = operator.attrgetter(*KEPT)
 
 
-class Psycopg2Driver(Driver):
+class Psycopg2Driver(LibpqErrors):
     """psycopg2's words."""
 
     vendor = "postgresql"

@@ -84,6 +84,26 @@ class Driver:
         """Close the connection. Errors are logged; it counts as closed anyway."""
         connection.close()
 
+    # What errors mean. Never called on the way of what goes well; must not block.
+
+    def refuses_login(self, error: BaseException) -> bool:
+        """Whether connecting failed because of user or password: others may do."""
+        return False
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether connecting failed because of the moment: soon it may do.
+
+        The server has too many connections, or is about to start.
+        """
+        return False
+
+    def stepped_down(self, error: BaseException) -> bool:
+        """Whether a statement failed because its server is read-only, or shuts down.
+
+        Then others of this pool's connections lead to the same server.
+        """
+        return False
+
 
 class NativePool(Protocol):
     """A driver's own pool, as the keeper of connections that are idle.

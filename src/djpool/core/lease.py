@@ -149,6 +149,15 @@ class Lease:
             if slot.entry is not None:
                 slot.entry.about = about
 
+    def notice(self, error: BaseException) -> None:
+        """Tell the pool what a statement failed of: perhaps the server is to be left.
+
+        Must not be called with a lock held. Never raises.
+        """
+        for slot in list(self._token):
+            if slot.entry is not None:
+                self._pool.notice(slot.entry, error)
+
     def suspect(self) -> None:
         """Have the connection pinged before its next lease: an error was seen."""
         for slot in list(self._token):  # one, or none any more
