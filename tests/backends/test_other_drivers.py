@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ["test_leases", "test_cursors", "test_errors", "test_round_trips", "test_mysql"]
+FILES = [
+    "test_leases",
+    "test_cursors",
+    "test_errors",
+    "test_round_trips",
+    "test_mysql",
+    "test_pgbouncer",
+]
 
 
 @pytest.mark.timeout(600)
