@@ -82,6 +82,7 @@ class Load:
             self._insert,
             self._commit,
             self._roll_back,
+            self._forget,
         ]
         while not self._over.is_set() and not self._ledger.wrong:
             try:
@@ -149,6 +150,13 @@ class Load:
                 raise Wanted
         except Wanted:
             pass
+
+    def _forget(self, draw: random.Random) -> None:
+        """Leave a transaction open, and autocommit off: the pool ends both."""
+        token = self._ledger.begin(1)
+        self._ledger.rolled_back.add(token)
+        connections[self._alias].set_autocommit(False)
+        self._write(token, 0)
 
     def _look(self, token: int, rows: int) -> None:
         """Whether this transaction has what was written in it."""

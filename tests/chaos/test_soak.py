@@ -7,6 +7,7 @@ gives the same events at about the same times, and not the same race.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import random
@@ -168,6 +169,7 @@ def test_everything_that_is_promised_holds_whatever_goes_wrong(
     proxy: Callable[[str, int], Proxy],
 ) -> None:
     sys.stdout.write(f"DJPOOL_CHAOS_SEED={SEED} DJPOOL_CHAOS_SECONDS={SECONDS:g}\n")
+    faulthandler.cancel_dump_traceback_later()  # a long run is no test that hangs
     started = server_of(engine, request)
     between = proxy(started.host, started.port)
     ledger = Ledger()
