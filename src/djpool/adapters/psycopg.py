@@ -42,11 +42,17 @@ class PsycopgDriver(Driver):
         pgconn = connection.pgconn
         deadline = time.monotonic() + timeout
         pgconn.send_query(b"")
-        while pgconn.is_busy():
-            if not wait_readable(pgconn.socket, max(deadline - time.monotonic(), 0.0)):
-                raise TimeoutError(f"no answer to a ping in {timeout:g} s")
-            pgconn.consume_input()
-        while (result := pgconn.get_result()) is not None:
+        while True:
+            # Before each result, also the one that says that there is no more: it may
+            # come later, and get_result() would wait for it, for ever, and with
+            # Python's lock held, so that no other thread of the process runs.
+            while pgconn.is_busy():
+                left = max(deadline - time.monotonic(), 0.0)
+                if not wait_readable(pgconn.socket, left):
+                    raise TimeoutError(f"no answer to a ping in {timeout:g} s")
+                pgconn.consume_input()
+            if (result := pgconn.get_result()) is None:
+                break
             result.clear()
         if pgconn.transaction_status != IDLE:
             raise psycopg.OperationalError(
