@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from tests.servers.mariadb import MariaDBServer
     from tests.servers.mysql import MySQLServer
     from tests.servers.oracle import OracleServer
+    from tests.servers.pgbouncer import PgBouncer
 
 
-# What costs much, and is about other programs: see the marker "once".
+# What costs much, and is about other programs or drivers: see the marker "once".
 ONCE = (
     "acceptance/test_gevent.py",
     "acceptance/test_preload.py",
     "acceptance/test_servers.py",
     "backends/test_fork.py",
     "backends/test_other_drivers.py",
+    "backends/test_sessions.py",
     "test_databases/",
     "workers/",
 )
@@ -61,6 +63,15 @@ class MakeProxy(Protocol):
 def postgres() -> Iterator[PostgresServer]:
     """Give the tests' PostgreSQL, running. Who stops it starts it again."""
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """Give a PgBouncer in transaction mode before the tests' PostgreSQL, running."""
+    from tests.servers.pgbouncer import PgBouncer
+
+    with PgBouncer(postgres) as server:
         yield server
 
 

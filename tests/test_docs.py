@@ -83,6 +83,18 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
         assert run.returncode == 0, f"{code}\n{run.stdout}{run.stderr}"
 
 
+def test_the_simulation_prints_what_its_page_says() -> None:
+    """It draws the same numbers each time."""
+    run = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "fleet.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    assert f"$ python benchmarks/fleet.py\n{run.stdout}```" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     dead = [

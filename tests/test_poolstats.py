@@ -139,7 +139,14 @@ def test_json_has_every_figure(poolstats: Poolstats, start: Start) -> None:
     readings = told["processes"]
     assert [each["pid"] for each in readings] == sorted(each.pid for each in workers)
     for reading in readings:
-        assert set(reading) == {"pid", "user", "command", "uptime_seconds", "pools"}
+        assert set(reading) == {
+            "pid",
+            "user",
+            "command",
+            "uptime_seconds",
+            "pools",
+            "suspended",
+        }
         assert reading["user"] == process.user_name(os.geteuid())
         assert "worker.py" in reading["command"]
         assert reading["uptime_seconds"] >= 0

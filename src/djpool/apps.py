@@ -1,4 +1,4 @@
-"""The app. Optional: it brings `manage.py poolstats`, and the checks early."""
+"""The app. Optional: it brings `poolstats` and `poolctl`, and the checks early."""
 
 from __future__ import annotations
 

@@ -8,13 +8,15 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
 from djpool.monitor.place import SETTING, Place, PlaceError, find_place
-from djpool.monitor.publish import Publisher, Snapshot
-from djpool.monitor.read import Readings, read_all
+from djpool.monitor.publish import Publisher, Snapshot, Verb
+from djpool.monitor.read import Outcomes, Readings, order_all, read_all
 
 logger = logging.getLogger("djpool.monitor")
 
@@ -63,14 +65,35 @@ def readings(pid: int | None = None) -> Readings:
     return read_all(place(), project(), pid)
 
 
-def publish(snapshot: Snapshot) -> None:
+def order(order: Mapping[str, Any], pid: int | None = None) -> Outcomes:
+    """Have this project's running processes, or one of them, carry out an order.
+
+    Takes until the slowest has done it, half a minute at most. Thread-safe.
+
+    Args:
+        order: The `verb` and what belongs to it; see `djpool.control`.
+        pid: Only this process; all if None.
+
+    Raises:
+        djpool.monitor.place.PlaceError: See `place()`.
+    """
+    return order_all(place(), project(), order, pid)
+
+
+def publish(
+    snapshot: Snapshot,
+    verbs: Mapping[str, Verb] | None = None,
+    suspended: Callable[[], Iterable[str]] = tuple,
+) -> None:
     """Begin to show the figures that `snapshot` gives, unless that was begun before.
+
+    And to carry out orders: `Publisher` says what the functions are for.
 
     To be called when a process makes a pool; cheap when it is not the first. Thread-
     safe. Raises nothing: where it is not possible, one warning is logged.
     """
     try:
-        answering = _publisher(snapshot)
+        answering = _publisher(snapshot, verbs, suspended)
     except PlaceError as error:
         logger.warning(
             "Other processes cannot see this one's pools (poolstats): %s", error
@@ -80,7 +103,11 @@ def publish(snapshot: Snapshot) -> None:
             answering.start()
 
 
-def _publisher(snapshot: Snapshot) -> Publisher | None:
+def _publisher(
+    snapshot: Snapshot,
+    verbs: Mapping[str, Verb] | None,
+    suspended: Callable[[], Iterable[str]],
+) -> Publisher | None:
     """Return this process's publisher; None if there can be none.
 
     Raises:
@@ -90,7 +117,7 @@ def _publisher(snapshot: Snapshot) -> Publisher | None:
     with _lock:
         if publisher is None and not _refused:
             _refused = True
-            publisher = Publisher(place(), project(), snapshot)
+            publisher = Publisher(place(), project(), snapshot, verbs, suspended)
         return publisher
 
 

@@ -1,5 +1,7 @@
 """System checks of `OPTIONS["pool"]`: every mistake at once, each with its id.
 
+They connect to nothing, but for one that `check --database` runs.
+
 Django calls them in one of two ways. They are registered by the app where
 "djpool" is in INSTALLED_APPS, or by the first of djpool's backends that is
 loaded while Django sets itself up, as it is for the default alias as soon as
@@ -19,7 +21,7 @@ from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from djpool import config
+from djpool import config, poolers
 from djpool.core.options import Problem, ProblemKind, is_on
 
 if TYPE_CHECKING:
@@ -89,6 +91,31 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
     return messages
 
 
+def check_twice(wrapper: PooledWrapper) -> list[CheckMessage]:
+    """Check that nobody else lends by transaction what djpool does; connects.
+
+    Only where djpool is to do so. Whatever goes wrong with the server is no message.
+    """
+    alias, described = wrapper.alias, wrapper.settings_dict
+    if wrapper.vendor != "postgresql" or not is_on(described["OPTIONS"].get("pool")):
+        return []
+    offer = wrapper.djpool_adapter.offer
+    options, _problems = config.read_options(alias, described["OPTIONS"], offer)
+    if options is None or options.release != "transaction":
+        return []
+    if not poolers.pools_by_transaction(alias):
+        return []
+    return [
+        CheckWarning(
+            f"{config.place_of(alias)}: release: 'transaction' is behind a pooler that "
+            "lends its connections by transaction, too, as PgBouncer does. Callers "
+            "queue twice, and what djpool keeps of a session is another's.",
+            hint='Set release to "request": connections to the pooler are cheap.',
+            id="djpool.W002",
+        )
+    ]
+
+
 def _message(alias: str, problem: Problem) -> Error:
     return Error(
         f"{config.place_of(alias)}: {problem.message}.",
@@ -119,7 +146,7 @@ class PooledValidation(_Base):
         registered: set[Any] = set(registry.registered_checks)
         if check_pools not in registered:
             messages = [*messages, *check_alias(self.connection)]  # type: ignore[arg-type]
-        return messages
+        return [*messages, *check_twice(self.connection)]  # type: ignore[arg-type]
 
 
 def pooled_validation(

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import connections
 
-from djpool import channel, credentials, errors
+from djpool import channel, control, credentials, errors
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import OptionsError
@@ -129,13 +130,26 @@ def pool_of(wrapper: PooledWrapper) -> Pool | None:
         return _make(type(wrapper), copied, wrapper.alias, keeper)
 
     pool = registry.make(wrapper.alias, identity, make)
-    channel.publish(figures)
+    channel.publish(figures, control.orders(_controlled), _suspended)
     return pool
 
 
 def figures() -> dict[str, Any]:
     """The figures of this process's pools, for whoever asks from outside."""
     return {alias: pool.stats() for alias, pool in registry.current().items()}
+
+
+def _suspended() -> list[str]:
+    return [alias for alias, pool in registry.current().items() if pool.suspended]
+
+
+def _controlled(alias: str) -> Pool | None:
+    """The pool that an order from outside is for, made now if it is not yet."""
+    pool = registry.current().get(alias)
+    if pool is not None:
+        return pool
+    wrapper = connections[alias]
+    return pool_of(wrapper) if hasattr(wrapper, "djpool_adapter") else None  # type: ignore[arg-type]
 
 
 def _make(

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ["test_leases", "test_cursors", "test_errors", "test_round_trips", "test_mysql"]
+FILES = [
+    *("test_leases", "test_cursors", "test_errors", "test_round_trips", "test_mysql"),
+    *("test_sessions", "test_sessions_postgresql", "test_transaction_mode"),
+    "test_pgbouncer",
+]
 
 
 @pytest.mark.timeout(600)

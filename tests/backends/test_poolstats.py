@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,22 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.backends.engines import server_database
+from tests.backends.projects import make_project, manage, start
 from tests.servers.postgres import PostgresServer
-
-SETTINGS = """
-    SECRET_KEY = "tests"
-    USE_TZ = True
-    INSTALLED_APPS = ["djpool"]
-    DATABASES = {{
-        "default": {database!r},
-        "cache": {{
-            "ENGINE": "djpool.backends.sqlite3",
-            "NAME": {sqlite!r},
-            "OPTIONS": {{"pool": {{"max_size": 3}}}},
-        }},
-    }}
-"""
 
 # Leases some connections, says so, and waits to be told to end.
 WORKER = """
@@ -51,36 +36,13 @@ WORKER = """
 @pytest.fixture
 def project(tmp_path: Path, postgres: PostgresServer) -> dict[str, str]:
     """The environment of a project's processes."""
-    database = {
-        "ENGINE": "djpool.backends.postgresql",
-        **server_database(postgres),
-        "OPTIONS": {"pool": {"max_size": 4}},
-    }
-    text = textwrap.dedent(SETTINGS).format(
-        database=database, sqlite=str(tmp_path / "cache.sqlite3")
-    )
-    (tmp_path / "shop_settings.py").write_text(text)
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
-        "DJANGO_SETTINGS_MODULE": "shop_settings",
-    }
+    return make_project(tmp_path, postgres)
 
 
 @pytest.fixture
 def workers(project: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
     """Two workers, with one and with two connections in use."""
-    started = []
-    for count in (1, 2):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WORKER), str(count)],
-            env=project,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-        started.append(worker)
+    started = [start(project, WORKER, str(count)) for count in (1, 2)]
     yield started
     for worker in started:
         worker.communicate(timeout=30)
@@ -89,15 +51,8 @@ def workers(project: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
 def poolstats(
     project: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as an administrator does, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "django", "poolstats", *arguments],
-        env=project,
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    """Run the command as an administrator does."""
+    return manage(project, "poolstats", *arguments)
 
 
 def test_the_running_workers_are_shown_and_what_the_server_says(

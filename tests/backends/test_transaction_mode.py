@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.contenttypes.models import ContentType
 from django.core.signals import request_finished, request_started
-from django.db import IntegrityError, InterfaceError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 import djpool
@@ -88,8 +88,8 @@ QUERIES: dict[str, Callable[[Rows], object]] = {
 
 
 def fail(rows: Rows) -> None:
-    with pytest.raises(IntegrityError):
-        rows.bulk_create([ContentType(app_label="shop", model="item")])
+    with pytest.raises(DatabaseError), connections[rows.db].cursor() as cursor:
+        cursor.execute("SELECT nonsense FROM nowhere")
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -184,9 +184,9 @@ def test_an_open_cursor_pins(alias: str, types: Rows) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute(select(alias))
         assert in_use(alias) == 1
+        assert cursor.fetchone()[0] == 1
         assert types.count() == 3  # on the same connection, which stays
         assert in_use(alias) == 1
-        assert cursor.fetchone()[0] == 1
     assert in_use(alias) == 0
 
 
@@ -216,12 +216,16 @@ def test_a_cursor_kept_after_its_lease_raises(alias: str) -> None:
         assert other.fetchone()[0] == 1
 
 
-def test_an_iterator_pins_until_it_is_exhausted(alias: str, types: Rows) -> None:
+def test_an_iterator_pins_until_it_is_exhausted(
+    engine: str, alias: str, types: Rows
+) -> None:
     iterator = iter(types.order_by("pk").iterator(chunk_size=1))
     next(iterator)
     if connections[alias].features.can_use_chunked_reads:
         assert in_use(alias) == 1
-        assert types.count() == 3
+        if not engine.startswith("mysql_connector"):
+            # Which throws away what is unread when another statement is run.
+            assert types.count() == 3
         assert in_use(alias) == 1
     assert len(list(iterator)) == 2
     assert in_use(alias) == 0

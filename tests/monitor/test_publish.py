@@ -11,22 +11,31 @@ import socket
 import stat
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from djpool.monitor import place as place_module
 from djpool.monitor import serve as serve_module
 from djpool.monitor.place import Place
-from djpool.monitor.protocol import LONGEST_REQUEST, Peer, ask, encode
+from djpool.monitor.protocol import (
+    LONGEST_REQUEST,
+    Peer,
+    RefusalError,
+    ask,
+    encode,
+)
 from djpool.monitor.publish import Publisher
 from djpool.monitor.read import read_all
 from djpool.monitor.serve import Server
 from tests.monitor.helpers import PROJECT, Worker, make_stats, open_files
 from tests.servers.process import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PATIENCE = 60.0
 
@@ -403,8 +412,12 @@ def test_what_has_no_end_gets_no_answer(publisher: Publisher) -> None:
     assert request(publisher.path)["ok"]
 
 
-def test_another_verb_is_answered_as_its_function_says(folder: Path) -> None:
-    """This is the way for commands that a process will carry out."""
+ORDER = encode({"version": 1, "verb": "resize", "to": 3})
+
+
+@pytest.fixture
+def obedient(folder: Path) -> Iterator[Publisher]:
+    """Give one that takes an order, stopped after the test."""
     publisher = Publisher(
         Place(folder),
         PROJECT,
@@ -412,13 +425,144 @@ def test_another_verb_is_answered_as_its_function_says(folder: Path) -> None:
         {"resize": lambda request: {"resized": request["to"]}},
     )
     publisher.start()
-    answer = json.loads(
-        say(publisher.path, encode({"version": 1, "verb": "resize", "to": 3}))
-    )
-    refusal = request(publisher.path, "drain")
+    yield publisher
     publisher.stop()
+
+
+def test_an_order_is_answered_as_its_function_says(obedient: Publisher) -> None:
+    """With who it was that answers, as for figures."""
+    answer = json.loads(say(obedient.path, ORDER))
+    who = {key: answer.pop(key) for key in ("pid", "born", "command")}
     assert answer == {"version": 1, "ok": True, "resized": 3}
+    figures = request(obedient.path)
+    assert who == {key: figures[key] for key in who}
+    refusal = request(obedient.path, "drain")
     assert refusal["error"] == "unknown verb 'drain'; known here: resize, stats"
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        (None, "this system does not tell who gives an order"),
+        (Peer(1, 4321), "orders of user 4321 are not taken, only those of user "),
+    ],
+)
+def test_an_order_is_for_its_user_and_root_only(
+    obedient: Publisher, who: Peer | None, error: str
+) -> None:
+    """The door lets nobody else in either; where it cannot tell, orders stay out."""
+    answer = obedient._answer(ORDER, who)
+    assert isinstance(answer, bytes)
+    told = json.loads(answer)
+    assert told["ok"] is False
+    assert error in told["error"]
+    for mine in (Peer(1, os.geteuid()), Peer(1, 0)):
+        carried_out = obedient._answer(ORDER, mine)
+        assert isinstance(carried_out, Future)
+        assert json.loads(carried_out.result(PATIENCE))["resized"] == 3
+
+
+def test_who_cannot_be_told_gives_no_orders_and_has_figures(
+    obedient: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system without SO_PEERCRED."""
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    assert "does not tell who" in json.loads(say(obedient.path, ORDER))["error"]
+    assert request(obedient.path)["ok"]
+
+
+def test_an_order_that_takes_its_time_holds_up_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are answered meanwhile; it gets its answer however late, in its time."""
+    monkeypatch.setattr(serve_module, "CLIENT_SECONDS", PATIENCE)
+    begun, end = threading.Event(), threading.Event()
+
+    def slowly(request: Any) -> dict[str, Any]:
+        begun.set()
+        assert end.wait(PATIENCE)
+        return {"drained": True}
+
+    publisher = Publisher(Place(folder), PROJECT, dict, {"drain": slowly})
+    publisher.start()
+    with ThreadPoolExecutor(1) as threads:
+        order = threads.submit(request, publisher.path, "drain")
+        assert begun.wait(PATIENCE)
+        assert request(publisher.path)["ok"]
+        publisher.before_fork()  # also while the thread that answers does not run
+        end.set()
+        publisher.after_fork_in_parent()
+        assert order.result(PATIENCE)["drained"]
+    publisher.stop()
+
+
+def test_an_order_that_takes_too_long_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is who gave it and has gone."""
+    monkeypatch.setattr(serve_module, "CLIENT_SECONDS", 0.1)
+    monkeypatch.setattr(serve_module, "WORK_SECONDS", 0.1)
+    end = threading.Event()
+    others = set(threading.enumerate())
+    publisher = Publisher(
+        Place(folder), PROJECT, dict, {"drain": lambda _: {"late": end.wait(PATIENCE)}}
+    )
+    publisher.start()
+    files = open_files()
+    words = encode({"version": 1, "verb": "drain"})
+    assert say(publisher.path, words) == b""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(publisher.path))
+        client.sendall(words)
+    wait_until(lambda: open_files() == files, "both to be let go")
+    publisher.stop()
+    end.set()
+    wait_until(lambda: not set(threading.enumerate()) - others, "the threads to end")
+
+
+def test_an_order_that_fails_is_an_answer_and_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: Any) -> dict[str, Any]:
+        raise ZeroDivisionError("oh")
+
+    def refuse(request: Any) -> dict[str, Any]:
+        raise RefusalError("I would rather not")
+
+    verbs = {"drain": fail, "resume": refuse}
+    publisher = Publisher(Place(folder), PROJECT, dict, verbs)
+    publisher.start()
+    for _ in range(3):
+        assert request(publisher.path, "drain")["error"] == "ZeroDivisionError: oh"
+        assert request(publisher.path, "resume")["error"] == "I would rather not"
+    publisher.stop()
+    assert warnings_of(caplog) == ["Who asked got no answer to 'drain' (said once)"]
+
+
+def test_an_order_without_a_thread_is_refused(
+    obedient: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        told = json.loads(say(obedient.path, ORDER))
+    assert told["error"] == "there can be no thread to do it: can't start new thread"
+
+
+def test_the_suspended_are_named(folder: Path) -> None:
+    publisher = Publisher(
+        Place(folder),
+        PROJECT,
+        lambda: {"default": make_stats(), "other": make_stats(alias="other")},
+        suspended=lambda: ["other"],
+    )
+    publisher.start()
+    (reading,) = read_all(Place(folder), PROJECT, timeout=PATIENCE).processes
+    publisher.stop()
+    assert reading.suspended == ("other",)
+    assert reading.as_dict()["suspended"] == ["other"]
 
 
 def test_a_snapshot_that_fails_is_an_answer_and_one_warning(
@@ -529,7 +673,7 @@ def test_a_lack_of_files_is_waited_out(
     listener = Reluctant(socket.AF_UNIX)
     listener.bind(str(tmp_path / "a.sock"))
     listener.listen()
-    server = Server(listener, lambda line: line + b"\n")
+    server = Server(listener, lambda line, _who: line + b"\n")
     server.start()
     assert say(tmp_path / "a.sock", b"hello\n") == b"hello\n"
     server.stop(PATIENCE)
@@ -546,7 +690,7 @@ def test_the_thread_outlives_its_own_faults(
     monkeypatch.setattr(serve_module, "CLIENT_SECONDS", 0.5)
     faults = iter([True, True, False])
 
-    def answer(line: bytes) -> bytes:
+    def answer(line: bytes, _who: Peer | None) -> bytes:
         if next(faults):
             raise ZeroDivisionError
         return b"at last\n"

@@ -18,7 +18,7 @@ from djpool.monitor import read as read_module
 from djpool.monitor.place import Place
 from djpool.monitor.protocol import Peer
 from djpool.monitor.publish import Publisher
-from djpool.monitor.read import Readings, read_all
+from djpool.monitor.read import Outcomes, Readings, order_all, read_all
 from tests.monitor.helpers import (
     PROJECT,
     Worker,
@@ -177,6 +177,61 @@ def test_an_answer_that_cannot_be_right_is_named(
     assert readings.processes == []
     assert note.startswith(f"The answer of process {os.getpid()} cannot be used: ")
     assert reason in note
+
+
+def order(folder: Path) -> Outcomes:
+    """Order the project of the tests to drain."""
+    words = {"verb": "drain", "alias": "default"}
+    return order_all(Place(folder), PROJECT, words, timeout=PATIENCE)
+
+
+def test_an_order_that_was_carried_out_is_told_with_the_figures(folder: Path) -> None:
+    asked: list[bytes] = []
+
+    def answer(line: bytes) -> bytes:
+        asked.append(line)
+        return honest_answer(suspended=["default"])
+
+    with impostor(folder, answer):
+        outcomes = order(folder)
+    (done,) = outcomes.done
+    assert done.pid == os.getpid()
+    assert done.suspended == ("default",)
+    assert (outcomes.failed, outcomes.notes) == ([], [])
+    (line,) = asked
+    words = {"version": 1, "verb": "drain", "alias": "default"}
+    assert protocol.decode(line) == words
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ({"ok": False, "error": "\x1b[2Jno"}, "Process {} refused: ?[2Jno."),
+        ({"pools": {}}, "The answer of process {} cannot be used: it says nothing of"),
+        ({"suspended": "no"}, "The answer of process {} cannot be used: no list of"),
+        ({"pid": 1}, "The answer of process {} cannot be used: it comes from process"),
+    ],
+)
+def test_an_order_that_was_not_carried_out_is_told_by_process(
+    folder: Path, answer: dict[str, Any], sentence: str
+) -> None:
+    with impostor(folder, lambda line: honest_answer(**answer)):
+        outcomes = order(folder)
+    (failed,) = outcomes.failed
+    assert failed.startswith(sentence.format(os.getpid()))
+    assert (outcomes.done, outcomes.notes) == ([], [])
+
+
+def test_what_cannot_be_seen_is_no_failure_of_an_order(folder: Path) -> None:
+    """Nor is what a dead process left; both are as for figures."""
+    folder.mkdir(0o700)
+    (folder / "stray.txt").touch()
+    with Worker(folder) as dead:
+        dead.kill()
+    outcomes = order(folder)
+    assert (outcomes.done, outcomes.failed) == ([], [])
+    (note,) = outcomes.notes
+    assert "stray.txt" in note
 
 
 def test_an_answer_that_has_no_end_is_named(

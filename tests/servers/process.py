@@ -186,6 +186,24 @@ class ServerProcess:
             self.end()
             raise ServerError(f"{error}\n{self.log_since(mark)}") from None
 
+    def freeze(self) -> None:
+        """Stop all of its processes as they are: nothing is answered, nothing lost."""
+        self._signal_family(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on after `freeze()`. Does nothing to those that run."""
+        self._signal_family(signal.SIGCONT)
+
+    def _signal_family(self, number: int) -> None:
+        """Signal the process, and then its children, which have groups of their own."""
+        family = [] if self._process is None else [self._process.pid]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            with suppress(FileNotFoundError, ProcessLookupError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+                family += map(int, children.split())
+
     def end(self, how: int = END, *, timeout: float = 30.0) -> None:
         """Send the process a signal and wait; kill it if it lives `timeout` seconds."""
         process, self._process = self._process, None

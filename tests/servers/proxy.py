@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from tests.servers.process import HOST, free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
 
 CHUNK = 65536
@@ -33,6 +35,7 @@ class Proxy:
     - `stop()` refuses new connections; those that are open go on.
     - `cut()` ends those that are open. Both together are a server that died.
     - `pause()` holds back what is under way in open and new connections.
+    - `pause_after(marker)` does so as soon as these bytes were sent to a client.
     - `black_hole()` loses it: all are accepted, none is ever answered.
     - `resume()` forwards again, and listens again.
 
@@ -50,6 +53,7 @@ class Proxy:
         self._acceptor: threading.Thread | None = None
         self._paused = False
         self._silent = False
+        self._marker = b""
         self._links: set[Link] = set()
         self._accepted_total = 0
         self._bytes_to_server = 0
@@ -100,6 +104,14 @@ class Proxy:
         """Forward nothing, in open and new connections, until `resume()`."""
         with self._changed:
             self._paused = True
+
+    def pause_after(self, marker: bytes) -> None:
+        """Hand on to a client up to these bytes, in one piece from the server; pause.
+
+        What a server says together may reach a client in two parts, some time apart.
+        """
+        with self._changed:
+            self._marker = marker
 
     def black_hole(self) -> None:
         """Lose what is sent, either way, also what `pause()` held back.
@@ -198,15 +210,30 @@ class Proxy:
     def _pump(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(CHUNK):
-                if self._may_forward(link):
-                    # Counted first: who has the bytes finds them counted.
-                    self._count(link, sink, len(data))
-                    sink.sendall(data)
+                for part in self._parts(link, sink, data):
+                    if self._may_forward(link):
+                        # Counted first: who has the bytes finds them counted.
+                        self._count(link, sink, len(part))
+                        sink.sendall(part)
             if self._may_forward(link):
                 sink.shutdown(socket.SHUT_WR)
         except OSError:  # reset by an end, or cut by us
             if self._may_forward(link):
                 self._cut(link)
+
+    def _parts(self, link: Link, sink: socket.socket, data: bytes) -> Iterator[bytes]:
+        """Give what to hand on; pause after the marker, if it is in there."""
+        with self._changed:
+            marker = self._marker
+        before, found, after = data.partition(marker) if marker else (data, b"", b"")
+        if not found or sink is not link.client:
+            yield data
+            return
+        yield before + found
+        with self._changed:
+            self._marker = b""
+            self._paused = True
+        yield after
 
     def _may_forward(self, link: Link) -> bool:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -18,9 +19,11 @@ import pytest
 
 from tests.servers import mariadb as mariadb_module
 from tests.servers import mysql as mysql_module
+from tests.servers import pgbouncer as pgbouncer_module
 from tests.servers import postgres as postgres_module
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mysql import MySQLFamilyServer, MySQLServer
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer, find_bin_directory
 from tests.servers.process import HOST, ServerError, free_port, wait_until
 
@@ -123,6 +126,24 @@ class TestPostgres:
         finally:
             postgres.start()
         psycopg.connect(**postgres.connection_parameters()).close()
+
+    def test_a_frozen_server_says_nothing_until_it_is_thawed(
+        self, postgres: PostgresServer
+    ) -> None:
+        """Not in a session that is open, either: that is a process of its own."""
+        with psycopg.connect(**postgres.connection_parameters()) as connection:
+            pgconn = connection.pgconn
+            postgres.freeze()
+            try:
+                pgconn.send_query(b"SELECT 'late'")
+                ready, _, _ = select.select([pgconn.socket], [], [], 0.3)
+                assert not ready
+            finally:
+                postgres.thaw()
+            result = pgconn.get_result()
+            assert result is not None
+            assert result.get_value(0, 0) == b"late"
+            assert pgconn.get_result() is None
 
     def test_a_crashed_server_starts_again(self, postgres: PostgresServer) -> None:
         """One that ended by itself leaves nothing in the way of the next."""
@@ -318,6 +339,41 @@ class TestMySQLFamily:
         assert list(tmp_path.iterdir()) == [half]
 
 
+class TestPgBouncer:
+    """The pooler before the server, in transaction mode."""
+
+    def test_it_runs_without_privileges(self, pgbouncer: PgBouncer) -> None:
+        assert pgbouncer.running
+        assert pgbouncer.account.uid != 0
+
+    def test_it_hands_on_what_clients_ask(
+        self, pgbouncer: PgBouncer, postgres: PostgresServer
+    ) -> None:
+        """And says what it does itself, over a console."""
+        port = pgbouncer.ask("SELECT inet_server_port() AS port")
+        assert port == [{"port": postgres.port}]
+        assert pgbouncer.pools()["pool_mode"] == "transaction"
+
+    def test_a_wrong_password_is_refused(self, pgbouncer: PgBouncer) -> None:
+        with pytest.raises(psycopg.OperationalError, match="SASL authentication"):
+            psycopg.connect(
+                host=pgbouncer.host,
+                port=pgbouncer.port,
+                user=pgbouncer.user,
+                password="wrong",
+                dbname=pgbouncer.database,
+            )
+
+    def test_a_missing_program_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres: PostgresServer
+    ) -> None:
+        """A machine without it fails the tests; it does not skip them."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(pgbouncer_module, "SYSTEM", str(tmp_path))
+        with pytest.raises(ServerError, match="need PgBouncer"):
+            PgBouncer(postgres)
+
+
 @pytest.mark.parametrize(
     "server", ["postgres.PostgresServer", "mariadb.MariaDBServer", "mysql.MySQLServer"]
 )
@@ -380,6 +436,20 @@ class TestProxy:
                 echo.resume()
                 for waiting in (client, another):
                     assert waiting.recv(10) == b"held"
+
+    def test_an_answer_can_be_cut_in_two(self, echo: Proxy) -> None:
+        """The first part comes, the second only when it goes on."""
+        with connect(echo) as client:
+            echo.pause_after(b"one")
+            client.sendall(b"one two")
+            received = b""
+            while len(received) < 3:
+                received += client.recv(10)
+            assert received == b"one"
+            assert is_silent(client)
+            echo.resume()
+            assert client.recv(10) == b" two"
+            assert ask(client, b"one more") == b"one more"
 
     def test_a_black_hole_never_answers(self, echo: Proxy) -> None:
         """Whoever was in it hears nothing any more; who comes after it is served."""

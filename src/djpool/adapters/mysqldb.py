@@ -43,16 +43,31 @@ class MysqlclientDriver(MySQLdbDriver):
 
     kept = (
         *("cursorclass", "default_cursor", "encoders", "converter", "encoding"),
-        *("executemany_fallback", "_binary_prefix", "query"),
+        *("executemany_fallback", "_binary_prefix", "query", "commit", "rollback"),
     )
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
         connection.djpool_began = False
         connection.djpool_charset = connection.character_set_name()
-        # In the instance, where MySQLdb's cursors look first.
-        connection.query = _watched(connection, connection.query)
+        # In the instance, where MySQLdb's cursors look first, and Django does.
+        connection.query = self._beginning(connection, connection.query)
+        connection.commit = _ending(connection, connection.commit)
+        connection.rollback = _ending(connection, connection.rollback)
         return connection
+
+    def _beginning(
+        self, connection: Any, query: Callable[[Any], Any]
+    ) -> Callable[[Any], Any]:
+        always = not self._autocommit  # then each statement is in a transaction
+
+        def watch(statement: Any) -> Any:
+            text = statement.encode() if isinstance(statement, str) else statement
+            if always or may_begin(text):
+                connection.djpool_began = True
+            return query(statement)
+
+        return watch
 
     def peek(self, connection: Any) -> bool:
         try:
@@ -99,12 +114,10 @@ class MysqlclientDriver(MySQLdbDriver):
             connection.set_character_set(connection.djpool_charset)
 
 
-def _watched(connection: Any, query: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def watch(statement: Any) -> Any:
-        text = statement.encode() if isinstance(statement, str) else statement
-        if may_begin(text):
-            connection.djpool_began = True
-        return query(statement)
+def _ending(connection: Any, end: Callable[[], None]) -> Callable[[], None]:
+    def watch() -> None:
+        end()
+        connection.djpool_began = False
 
     return watch
 

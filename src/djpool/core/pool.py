@@ -926,6 +926,11 @@ class Pool:
         return self._gate.closed
 
     @property
+    def suspended(self) -> bool:
+        """Whether `suspend()` was called, and `resume()` not yet."""
+        return self._gate.barred and not self._gate.closed
+
+    @property
     def empty(self) -> bool:
         """Whether it has no connection at all, idle, in use or being opened."""
         return not self._gate.size

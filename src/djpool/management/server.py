@@ -49,7 +49,7 @@ def ask_server(alias: str) -> tuple[ServerFigures | None, str | None]:
     Django's. Drivers' and Django's errors become notes.
     """
     try:
-        connection = _unpooled(alias)
+        connection = unpooled(alias)
         try:
             return server_figures(connection), None
         finally:
@@ -139,7 +139,7 @@ def _row(connection: BaseDatabaseWrapper, question: str) -> tuple[Any, ...]:
     return row
 
 
-def _unpooled(alias: str) -> BaseDatabaseWrapper:
+def unpooled(alias: str) -> BaseDatabaseWrapper:
     """Return a new wrapper for an alias that has no pool and connects when used.
 
     A wrapper without OPTIONS["pool"] is the stock one.

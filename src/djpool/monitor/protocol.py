@@ -1,7 +1,8 @@
 """One line of JSON each way: `{"version": 1, "verb": "stats"}` and its answer.
 
-An answer has `version` and `ok`. If `ok` is true, the rest is what was asked for;
-if not, `error` says why, in words for people.
+An answer has `version` and `ok`. If `ok` is true, the rest is what was asked for and
+who answered: `pid`, `born`, `command`. If not, `error` says why, in words for people.
+Verbs other than "stats" are orders; they have an `alias`, and what belongs to them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _CHUNK = 256 * 1024
 
 class ProtocolError(Exception):
     """What came is not a message of this protocol."""
+
+
+class RefusalError(Exception):
+    """A process will not do what it was told. The message says why."""
 
 
 class StoppedError(Exception):

@@ -10,16 +10,18 @@ import secrets
 import socket
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from djpool.core.stats import PoolStats
 from djpool.monitor import process, protocol
 from djpool.monitor.place import Place, PlaceError, address, make_folder, socket_name
-from djpool.monitor.protocol import VERSION, ProtocolError
-from djpool.monitor.serve import Server
+from djpool.monitor.protocol import VERSION, Peer, ProtocolError, RefusalError
+from djpool.monitor.serve import Answer, Server
 
 try:
     import fcntl
@@ -29,8 +31,8 @@ except ImportError:  # not a Unix
 logger = logging.getLogger("djpool.monitor")
 
 Snapshot = Callable[[], Mapping[str, PoolStats]]
-# Takes a request and returns what belongs into its answer. It runs in the thread
-# that answers everyone, so it does not wait for anything.
+# Takes a request and returns what belongs into its answer. Raises RefusalError where
+# it will not do what was asked.
 Verb = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 # Seconds that the thread is given to end at a stop, at a fork and at an exit. It takes
@@ -52,7 +54,9 @@ class Publisher:
         project: Which project the pools are of: 1 to 32 small letters and digits.
         snapshot: Gives the figures of every pool, by alias. Called in another thread
             when somebody asks, so it must not wait for a database.
-        verbs: What can be asked for besides "stats".
+        verbs: Orders: what can be asked for besides "stats", by this process's user
+            and by root. Each is carried out in a thread of its own, so it may wait.
+        suspended: Gives the aliases whose pools lend nothing just now.
 
     Raises:
         ValueError: `project` will not do.
@@ -64,13 +68,15 @@ class Publisher:
         project: str,
         snapshot: Snapshot,
         verbs: Mapping[str, Verb] | None = None,
+        suspended: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         if not _PROJECT.fullmatch(project):
             raise ValueError(f"project must be 1 to 32 of a-z and 0-9, not {project!r}")
         self._place = place
         self._project = project
         self._snapshot = snapshot
-        self._verbs: dict[str, Verb] = {"stats": self._stats, **(verbs or {})}
+        self._suspended = suspended
+        self._verbs: dict[str, Verb] = {**(verbs or {}), "stats": self._stats}
         self._complaints: set[type[Exception]] = set()
         self._reset()
 
@@ -167,46 +173,55 @@ class Publisher:
         if self._pid == os.getpid():
             self._end(_EXIT_SECONDS)
 
-    def _answer(self, line: bytes) -> bytes:
+    def _answer(self, line: bytes, who: Peer | None) -> bytes | Future[bytes]:
         try:
-            answer = {"ok": True, **self._carry_out(protocol.decode(line))}
-            return protocol.encode({"version": VERSION, **answer})
-        except ProtocolError as error:
-            reason = str(error)
+            request = protocol.decode(line)
+            verb = self._verb(request)
+            if request["verb"] == "stats":
+                return self._carry_out(verb, request)
+            _admit(who)
+            return _in_a_thread(partial(self._carry_out, verb, request))
+        except (ProtocolError, RefusalError) as error:
+            return _refusal(str(error))
+
+    def _carry_out(self, verb: Verb, request: Mapping[str, Any]) -> bytes:
+        try:
+            answer = {"version": VERSION, "ok": True, **_identity(), **verb(request)}
+            return protocol.encode(answer)
+        except RefusalError as error:
+            return _refusal(str(error))
         except Exception as error:  # whatever a pool or a verb raises
-            reason = f"{type(error).__name__}: {error}"
             if type(error) not in self._complaints:
                 self._complaints.add(type(error))
-                logger.warning("A reader got no figures (said once)", exc_info=error)
-        return protocol.encode({"version": VERSION, "ok": False, "error": reason})
+                logger.warning(
+                    "Who asked got no answer to %s (said once)",
+                    _show(request["verb"]),
+                    exc_info=error,
+                )
+            return _refusal(f"{type(error).__name__}: {error}")
 
-    def _carry_out(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _verb(self, request: Mapping[str, Any]) -> Verb:
         version, verb = request.get("version"), request.get("verb")
         if version != VERSION:
             raise ProtocolError(f"version {_show(version)}; spoken here: {VERSION}")
         if not isinstance(verb, str) or verb not in self._verbs:
             known = ", ".join(sorted(self._verbs))
             raise ProtocolError(f"unknown verb {_show(verb)}; known here: {known}")
-        return self._verbs[verb](request)
+        return self._verbs[verb]
 
     def _stats(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
-        pid = os.getpid()
         return {
-            "pid": pid,
-            "born": process.born(pid),
-            "command": process.command_line(),
             "pools": {
                 alias: stats.as_dict() for alias, stats in self._snapshot().items()
             },
+            "suspended": list(self._suspended()),
         }
 
 
 class _Published:
     """A socket in the folder, and the thread that answers on it."""
 
-    def __init__(
-        self, folder: Path, project: str, answer: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, folder: Path, project: str, answer: Answer) -> None:
         self._folder = make_folder(folder)
         try:
             if fcntl is not None:
@@ -294,6 +309,55 @@ def _is_free(path: str) -> bool:
         except OSError:
             return False
     return False
+
+
+def _identity() -> Mapping[str, Any]:
+    pid = os.getpid()
+    return {
+        "pid": pid,
+        "born": process.born(pid),
+        "command": process.command_line(),
+    }
+
+
+def _admit(who: Peer | None) -> None:
+    """Refuse orders from anyone but this process's user and root.
+
+    Only they can enter the folder with the socket. An order is worth a second look,
+    at what the system itself says of who is connected.
+
+    Raises:
+        RefusalError: It is someone else, or the system does not say who.
+    """
+    if who is None:
+        raise RefusalError("this system does not tell who gives an order")
+    if who.uid not in {process.uid(), 0}:
+        raise RefusalError(
+            f"orders of user {process.user_name(who.uid)} are not taken, only those "
+            f"of user {process.user_name(process.uid())} and of root"
+        )
+
+
+def _in_a_thread(work: Callable[[], bytes]) -> Future[bytes]:
+    """Begin to work, beside the thread that answers everyone.
+
+    Raises:
+        RefusalError: There can be no further thread.
+    """
+    answer: Future[bytes] = Future()
+    # A daemon, as an exit must not wait for a server that does not answer.
+    thread = threading.Thread(
+        target=lambda: answer.set_result(work()), name="djpool-order", daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise RefusalError(f"there can be no thread to do it: {error}") from error
+    return answer
+
+
+def _refusal(reason: str) -> bytes:
+    return protocol.encode({"version": VERSION, "ok": False, "error": reason})
 
 
 def _show(value: object) -> str:

@@ -1,4 +1,7 @@
-"""Asking a project's processes for their figures, and saying what stayed unseen."""
+"""Asking a project's processes, and saying what stayed unseen.
+
+What is asked for are their figures, or that they carry out an order.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,19 @@ from djpool.monitor.place import (
     open_folder,
     split_socket_name,
 )
-from djpool.monitor.protocol import Peer, ProtocolError, StoppedError, ask
+from djpool.monitor.protocol import (
+    Peer,
+    ProtocolError,
+    RefusalError,
+    StoppedError,
+    ask,
+)
 
 # Seconds for all processes together: they are asked at the same time. One looks at
 # pools when a machine is busy; what was stopped is not waited for.
 ANSWER_SECONDS = 5.0
+# Seconds for all of them to carry out an order: they may have connections to close.
+ORDER_SECONDS = 30.0
 
 _AT_ONCE = 256
 # More of a kind are counted, not listed: anyone may fill a shared directory.
@@ -45,6 +56,8 @@ class ProcessReading:
     command: str
     uptime_seconds: float | None  # None where the system does not say
     pools: dict[str, PoolStats]
+    # Aliases whose pools lend nothing just now.
+    suspended: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain dicts, lists, numbers and strings, fit for JSON."""
@@ -54,6 +67,7 @@ class ProcessReading:
             "command": self.command,
             "uptime_seconds": self.uptime_seconds,
             "pools": {alias: stats.as_dict() for alias, stats in self.pools.items()},
+            "suspended": list(self.suspended),
         }
 
 
@@ -62,6 +76,20 @@ class Readings:
     """What all processes said, by pid, and in sentences what could not be seen."""
 
     processes: list[ProcessReading]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What became of an order.
+
+    `done` are the processes that carried it out, with the figures they had then;
+    `failed` says in a sentence for each other one why it did not, or may not have;
+    `notes` say what could not be seen, and so was not told.
+    """
+
+    done: list[ProcessReading]
+    failed: list[str]
     notes: list[str]
 
 
@@ -97,23 +125,60 @@ def read_all(
 
     Whatever goes wrong becomes a note; nothing is raised. Any thread may call it.
     """
+    seconds = ANSWER_SECONDS if timeout is None else timeout
+    told = _tell_all(place, project, pid, {"verb": "stats"}, seconds)
+    return Readings(processes=told.done, notes=told.failed + told.notes)
+
+
+def order_all(
+    place: Place,
+    project: str,
+    order: Mapping[str, Any],
+    pid: int | None = None,
+    *,
+    timeout: float | None = None,
+) -> Outcomes:
+    """Have the running processes of a project carry out an order.
+
+    Args:
+        place: Where to look.
+        project: Whose sockets to ask.
+        order: The verb and what belongs to it.
+        pid: Only this process; all if None.
+        timeout: Seconds that all processes together have for it; ORDER_SECONDS if
+            None. One that takes longer may still carry it out.
+
+    Whatever goes wrong is a sentence in what is returned; nothing is raised. Any
+    thread may call it.
+    """
+    seconds = ORDER_SECONDS if timeout is None else timeout
+    return _tell_all(place, project, pid, order, seconds)
+
+
+def _tell_all(
+    place: Place,
+    project: str,
+    pid: int | None,
+    request: Mapping[str, Any],
+    timeout: float,
+) -> Outcomes:
     if not hasattr(socket, "AF_UNIX"):
-        return Readings(
-            processes=[],
+        return Outcomes(
+            done=[],
+            failed=[],
             notes=["This platform has no Unix sockets, over which processes tell."],
         )
     with ExitStack() as descriptors:
         search = _Search(project, descriptors)
         search.look(place)
         doors = [door for door in search.doors if pid in {None, door.pid}]
-        seconds = ANSWER_SECONDS if timeout is None else timeout
-        processes, notes = _ask_all(doors, seconds)
-        if not processes and search.strangers:
-            notes.append(
-                f"{_count(search.strangers, 'process', 'processes')} of other projects "
-                f"or other settings modules can be seen in {place.folder}."
-            )
-    return Readings(processes=processes, notes=notes + search.notes)
+        done, failed = _ask_all(doors, request, timeout)
+    notes = search.notes
+    if not done and search.strangers:
+        told = _count(search.strangers, "process", "processes")
+        unseen = "of other projects or other settings modules can be seen in"
+        notes = [f"{told} {unseen} {place.folder}.", *notes]
+    return Outcomes(done=done, failed=failed, notes=notes)
 
 
 class _Search:
@@ -188,14 +253,16 @@ class _Search:
 
 
 def _ask_all(
-    doors: list[_Door], timeout: float
+    doors: list[_Door], request: Mapping[str, Any], timeout: float
 ) -> tuple[list[ProcessReading], list[str]]:
     if not doors:
         return [], []
     deadline = time.monotonic() + timeout
     with ThreadPoolExecutor(min(len(doors), _AT_ONCE), "djpool-read") as threads:
         results = list(
-            threads.map(partial(_knock, deadline=deadline, timeout=timeout), doors)
+            threads.map(
+                partial(_knock, request, deadline=deadline, timeout=timeout), doors
+            )
         )
     readings = [each for each in results if isinstance(each, ProcessReading)]
     notes = [each for each in results if isinstance(each, str)]
@@ -203,16 +270,20 @@ def _ask_all(
 
 
 def _knock(
-    door: _Door, *, deadline: float, timeout: float
+    request: Mapping[str, Any], door: _Door, *, deadline: float, timeout: float
 ) -> ProcessReading | str | None:
     """Ask one process. What comes back is a reading, a note or nothing to say."""
     try:
         where = address(door.folder, door.descriptor, door.name)
-        request = {"verb": "stats"}
         answer, peer = ask(where, request, deadline=deadline, owner=door.owner)
-        return _read_answer(answer, door, peer)
+        return _read_answer(answer, door, peer, request.get("alias"))
     except ConnectionRefusedError:
         return _bury(door)
+    except RefusalError as error:
+        reason = process.printable(str(error))
+        if request["verb"] != "stats":
+            return f"Process {door.pid} refused: {reason}."
+        return _explain(ProtocolError(f"it says: {reason}"), door, timeout)
     except (PlaceError, ProtocolError, StoppedError, EOFError, OSError) as error:
         return _explain(error, door, timeout)
 
@@ -250,15 +321,16 @@ def _bury(door: _Door) -> str | None:
 
 
 def _read_answer(
-    answer: Mapping[str, Any], door: _Door, peer: Peer | None
+    answer: Mapping[str, Any], door: _Door, peer: Peer | None, alias: str | None
 ) -> ProcessReading:
-    """Check an answer.
+    """Check an answer, which must be of the pool of an alias if there is one.
 
     Raises:
+        RefusalError: The process did not do what it was asked.
         ProtocolError: It is not one, or not that of the process it should be from.
     """
     if answer.get("ok") is not True:
-        raise ProtocolError(f"it says: {answer.get('error', 'nothing')}")
+        raise RefusalError(answer.get("error", "nothing"))
     pid, born, command = (answer.get(key) for key in ("pid", "born", "command"))
     if pid != door.pid:
         raise ProtocolError(f"it comes from process {pid!r}")
@@ -274,12 +346,15 @@ def _read_answer(
         )
     if not isinstance(command, str) or not isinstance(answer.get("pools"), dict):
         raise ProtocolError("its command or its pools are missing")
+    if alias is not None and alias not in answer["pools"]:
+        raise ProtocolError(f"it says nothing of {alias!r}")
     return ProcessReading(
         pid=door.pid,
         user=process.user_name(door.owner),
         command=process.printable(command),
         uptime_seconds=process.age(born),
         pools=dict(_read_pools(answer["pools"])),
+        suspended=tuple(_read_names(answer.get("suspended", []))),
     )
 
 
@@ -291,10 +366,18 @@ def _read_pools(pools: Mapping[str, Any]) -> Iterator[tuple[str, PoolStats]]:
             stats = PoolStats.from_dict(values)
         except ValueError as error:
             raise ProtocolError(f"pool {alias}: {error}") from error
-        texts = (alias, stats.name, stats.alias, stats.vendor, stats.implementation)
-        if not all(text.isprintable() for text in texts):
-            raise ProtocolError("a name has signs that cannot be printed")
+        _read_names(
+            [alias, stats.name, stats.alias, stats.vendor, stats.implementation]
+        )
         yield alias, stats
+
+
+def _read_names(names: Any) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ProtocolError("no list of names")
+    if not all(name.isprintable() for name in names):
+        raise ProtocolError("a name has signs that cannot be printed")
+    return names
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -8,16 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from djpool.monitor.process import uid
-from djpool.monitor.protocol import LONGEST_REQUEST, peer
+from djpool.monitor.protocol import LONGEST_REQUEST, Peer, peer
 
 logger = logging.getLogger("djpool.monitor")
 
 # Seconds for one client, from its connection to the last byte of its answer.
 CLIENT_SECONDS = 5.0
+# Seconds more for an answer that is still being worked on.
+WORK_SECONDS = 30.0
 # Further ones wait in the listener's queue.
 MOST_CLIENTS = 128
 # Seconds without new clients when one could not be accepted, say for want of files.
@@ -25,13 +28,19 @@ REST_SECONDS = 1.0
 
 _CHUNK = 64 * 1024
 
+# Takes a line and who sent it; None where the system does not say. Gives the line to
+# send back, at once or later, from any thread.
+Answer = Callable[[bytes, Peer | None], "bytes | Future[bytes]"]
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Client:
     socket: socket.socket
+    who: Peer | None
     deadline: float
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview = field(default_factory=lambda: memoryview(b""))
+    pending: Future[bytes] | None = None
 
 
 class Server:
@@ -42,9 +51,7 @@ class Server:
     has a deadline. While there are no clients, nothing runs.
     """
 
-    def __init__(
-        self, listener: socket.socket, answer: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, listener: socket.socket, answer: Answer) -> None:
         self._listener = listener
         self._answer = answer
         # Guards the next four. The thread leaves under it, so that who wants the
@@ -56,6 +63,9 @@ class Server:
         self._pausing = False
         self._resting_until = 0.0
         self._complaints: set[type[Exception]] = set()
+        # Whose answer is being worked on. The selector does not know them: it would
+        # have nothing to wait for, and one that hangs up would keep it awake.
+        self._pending: set[_Client] = set()
         self._alarm, self._bell = socket.socketpair()
         # Not epoll or kqueue: theirs is a kernel object that a forked child shares,
         # and whose child's clean-up would then be the parent's too.
@@ -122,6 +132,9 @@ class Server:
         if thread is not None and thread is not threading.current_thread():
             thread.join(patience)
 
+    def _wake(self, _done: Future[bytes]) -> None:
+        self._ring(0.0)
+
     def _run(self) -> None:
         while not self._may_leave():
             try:
@@ -146,6 +159,8 @@ class Server:
                 self._accept()
             else:
                 self._alarm.recv(_CHUNK)  # it has done its work: select() returned
+        for client in [each for each in self._pending if _is_done(each)]:
+            self._deliver(client)
         now = time.monotonic()
         for client in self._clients():
             if client.deadline <= now:
@@ -162,7 +177,8 @@ class Server:
 
     def _clients(self) -> list[_Client]:
         keys = self._selector.get_map() or {}  # none once it is closed
-        return [key.data for key in keys.values() if key.data is not None]
+        known = [key.data for key in keys.values() if key.data is not None]
+        return [*known, *self._pending]
 
     def _accept(self) -> None:
         try:
@@ -178,7 +194,7 @@ class Server:
             connected.close()
             return
         connected.setblocking(False)
-        client = _Client(connected, time.monotonic() + CLIENT_SECONDS)
+        client = _Client(connected, who, time.monotonic() + CLIENT_SECONDS)
         self._selector.register(connected, selectors.EVENT_READ, client)
         if len(self._clients()) >= MOST_CLIENTS:
             self._rest()
@@ -207,15 +223,36 @@ class Server:
         client.request += chunk
         line, newline, _rest = client.request.partition(b"\n")
         if newline and len(line) <= LONGEST_REQUEST:
-            client.answer = memoryview(self._answer(bytes(line)))
+            answer = self._answer(bytes(line), client.who)
+            if isinstance(answer, Future):
+                self._wait_for(client, answer)
+                return False
+            client.answer = memoryview(answer)
             self._selector.modify(client.socket, selectors.EVENT_WRITE, client)
             return True
         if not chunk or len(client.request) > LONGEST_REQUEST:
             self._drop(client)
         return False
 
-    def _drop(self, client: _Client) -> None:
+    def _wait_for(self, client: _Client, answer: Future[bytes]) -> None:
         self._selector.unregister(client.socket)
+        client.pending = answer
+        client.deadline += WORK_SECONDS
+        self._pending.add(client)
+        answer.add_done_callback(self._wake)
+
+    def _deliver(self, client: _Client) -> None:
+        assert client.pending is not None
+        self._pending.discard(client)
+        client.answer = memoryview(client.pending.result())
+        client.pending = None
+        self._selector.register(client.socket, selectors.EVENT_WRITE, client)
+
+    def _drop(self, client: _Client) -> None:
+        if client in self._pending:
+            self._pending.discard(client)
+        else:
+            self._selector.unregister(client.socket)
         client.socket.close()
 
     def _complain(self, what: str, error: Exception) -> None:
@@ -223,3 +260,7 @@ class Server:
         if type(error) not in self._complaints:
             self._complaints.add(type(error))
             logger.warning("%s (said once): %s", what, error, exc_info=error)
+
+
+def _is_done(client: _Client) -> bool:
+    return client.pending is not None and client.pending.done()

@@ -13,13 +13,18 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from djpool import channel
-from djpool.core.options import is_on
 from djpool.core.stats import PoolStats, total
 from djpool.exporters import prometheus
+from djpool.management.arguments import (
+    check_database,
+    check_pid,
+    is_pooled,
+    no_such_process,
+)
 from djpool.management.server import ServerFigures, ask_server
 from djpool.management.table import draw
 from djpool.monitor.place import PlaceError
-from djpool.monitor.read import ProcessReading, Readings
+from djpool.monitor.read import ProcessReading
 
 _CLEAR = "\x1b[H\x1b[2J"
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 86400.0
@@ -152,11 +157,6 @@ class Command(BaseCommand):
             self.stderr.write(f"note: {note}")
 
 
-def _pooled(alias: str) -> bool:
-    """Whether the settings give this database a pool."""
-    return is_on(connections.settings[alias]["OPTIONS"].get("pool"))
-
-
 def _check(
     database: str | None,
     pid: int | None,
@@ -168,19 +168,8 @@ def _check(
     Raises:
         CommandError: It names the option, the value and what is possible.
     """
-    if database is not None:
-        aliases = list(connections.settings)
-        if database not in aliases:
-            known = ", ".join(aliases)
-            raise CommandError(f"--database {database!r} is unknown; known: {known}")
-        if not _pooled(database):
-            pooled = ", ".join(filter(_pooled, aliases)) or "none"
-            raise CommandError(
-                f'--database {database!r} has no pool: its OPTIONS["pool"] is not set. '
-                f"Databases with a pool: {pooled}"
-            )
-    if pid is not None and pid < 1:
-        raise CommandError(f"--pid must be 1 or more, not {pid}")
+    check_database(database)
+    check_pid(pid)
     if watch is not None and not _LEAST_SECONDS <= watch <= _MOST_SECONDS:
         bounds = f"from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g}"
         raise CommandError(f"--watch must be {bounds} (seconds), not {watch:g}")
@@ -201,17 +190,27 @@ def _look(database: str | None, pid: int | None) -> Report:
     except PlaceError as error:
         raise CommandError(str(error)) from error
     if pid is not None and not readings.processes:
-        raise CommandError(_no_such(pid, readings))
+        raise CommandError(no_such_process(pid, readings.notes))
     processes, notes = readings.processes, list(readings.notes)
     if database is not None:
         processes = [
-            replace(process, pools={database: process.pools[database]})
+            replace(
+                process,
+                pools={database: process.pools[database]},
+                suspended=tuple(set(process.suspended) & {database}),
+            )
             for process in processes
             if database in process.pools
         ]
-    aliases = [database] if database else list(filter(_pooled, connections.settings))
+    aliases = [database] if database else list(filter(is_pooled, connections.settings))
     if not aliases:
         notes.append('No database of these settings has OPTIONS["pool"].')
+    notes += [
+        f"{alias} of process {process.pid} is suspended: it lends nothing until it is "
+        "resumed."
+        for process in processes
+        for alias in process.suspended
+    ]
     totals = {}
     for alias, stats in _by_alias(processes).items():
         try:
@@ -223,13 +222,6 @@ def _look(database: str | None, pid: int | None) -> Report:
         server[alias], note = ask_server(alias)
         notes += [note] if note else []
     return Report(processes=processes, totals=totals, server=server, notes=notes)
-
-
-def _no_such(pid: int, readings: Readings) -> str:
-    others = channel.readings().processes
-    there = ", ".join(str(process.pid) for process in others) or "none"
-    said = "".join(f" {note}" for note in readings.notes if str(pid) in note)
-    return f"--pid {pid}: no such process with pools; there are: {there}.{said}"
 
 
 def _by_alias(processes: Iterable[ProcessReading]) -> dict[str, list[PoolStats]]:
