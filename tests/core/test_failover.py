@@ -8,6 +8,7 @@ import pytest
 
 from djpool.core import Lease, Pool
 from djpool.core.pool import EVICTION_PAUSE
+from djpool.core.session import Change
 from tests.core.fakes import Clock, Server, assert_capacity, make_pool
 
 READ_ONLY = InterruptedError("the server is read-only")
@@ -103,6 +104,13 @@ def test_other_errors_are_no_reason(pool: Pool) -> None:
     with pool.acquire() as lease:
         lease.notice(ValueError())
     assert pool.stats().idle == 1
+
+
+def test_a_session_that_was_changed_may_have_made_itself_read_only(pool: Pool) -> None:
+    with pool.acquire() as lease:
+        lease.changed(Change.UNKNOWN)
+        lease.notice(READ_ONLY)
+    assert evicted(pool) == 0
 
 
 def test_an_ended_lease_notices_nothing(pool: Pool) -> None:

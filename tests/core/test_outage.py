@@ -113,6 +113,23 @@ def test_a_refusal_reaches_all_who_waited_for_it(server: Server) -> None:
     assert_capacity(pool, server)
 
 
+def test_one_that_fails_may_have_had_bad_luck(server: Server) -> None:
+    """Somebody killed its session, say. Those who wait are served by the next."""
+    pool = make_pool(server, max_size=10, timeout=30)
+    connects: list[int] = []
+
+    def first_fails() -> None:
+        connects.append(1)
+        time.sleep(0.1)
+        if len(connects) == 1:
+            raise ConnectionResetError("killed")
+
+    server.before_connect = first_fails
+    raised = callers(pool, 16, lambda: pool.acquire().release())
+    assert [type(error) for error in raised] == [ConnectionResetError]
+    assert_capacity(pool, server)
+
+
 def test_connects_pause_between_failures(server: Server) -> None:
     """However many ask: the server that starts is not run over."""
     pool = make_pool(server, max_size=10)
