@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import random
+import threading
 import time
 import weakref
 from collections import deque
@@ -276,7 +277,9 @@ class Pool:
 
     def _share(self, error: Exception, deadline: float) -> None:
         """A connect failed: tell of it, in the log and to those who wait for it."""
-        if not self._gate.closed and self._outage.is_news():
+        # When the process ends, drivers close what they have before djpool does.
+        ends = self._gate.closed or not threading.main_thread().is_alive()
+        if not ends and self._outage.is_news():
             logger.warning(
                 "pool %r: no connection can be opened: %s", self._name, _line(error)
             )
