@@ -187,6 +187,23 @@ def test_other_parameters_reach_the_driver(make_alias: MakeAlias) -> None:
         assert cursor.fetchone() == ("from there",)
 
 
+def test_backends_of_others_have_them_too(
+    make_alias: MakeAlias, postgres: PostgresServer
+) -> None:
+    """Those of `djpool.pooled()`."""
+    wrong = {"user": postgres.user, "password": SECRET}
+    provider = Provider(wrong, {"user": postgres.user, "password": postgres.password})
+    alias = make_alias(
+        "postgresql",
+        pool={"credentials": provider},
+        ENGINE="tests.third_party.engines.prometheus_postgresql",
+        USER="",
+        PASSWORD="",
+    )
+    ask(alias)
+    assert provider.calls == 2
+
+
 def test_on_sqlite_its_parameters_are_the_driver_s(make_alias: MakeAlias) -> None:
     provider = Provider({"PASSWORD": SECRET, "USER": "x", "cached_statements": 7})
     alias = make_alias("sqlite3", pool={"credentials": provider})
