@@ -35,9 +35,14 @@ class Subject:
         """
         self._order("make_tables", migrate)
 
-    def run(self, cycles: int, *, new_wrapper: bool) -> float:
-        """Run so many cycles; the median of the seconds that they took."""
-        return float(self._order("run", cycles, new_wrapper))
+    def run(
+        self, cycles: int, *, new_wrapper: bool, queries: int = 1, first: str = ""
+    ) -> float:
+        """Run so many cycles; the median of the seconds that they took.
+
+        Each makes so many queries, and `first` runs a statement.
+        """
+        return float(self._order("run", cycles, new_wrapper, queries, first))
 
     def close(self) -> None:
         """End the process."""
@@ -105,10 +110,12 @@ class _Site:
             editor.create_model(self._item)
         self._item.objects.create(pk=1, name="the only one")
 
-    def run(self, cycles: int, new_wrapper: bool) -> float:
-        return statistics.median(self._cycle(new_wrapper) for _ in range(cycles))
+    def run(self, cycles: int, new_wrapper: bool, queries: int, first: str) -> float:
+        return statistics.median(
+            self._cycle(new_wrapper, queries, first) for _ in range(cycles)
+        )
 
-    def _cycle(self, new_wrapper: bool) -> float:
+    def _cycle(self, new_wrapper: bool, queries: int, first: str) -> float:
         from django.core.signals import request_finished, request_started
         from django.db import connections
 
@@ -118,7 +125,11 @@ class _Site:
             # Under ASGI a request begins with none; Django makes it when it is used.
             del connections["default"]
         request_started.send(sender=self)
-        get(pk=1)
+        if first:
+            with connections["default"].cursor() as cursor:
+                cursor.execute(first)
+        for _ in range(queries):
+            get(pk=1)
         request_finished.send(sender=self)
         seconds = time.perf_counter() - started
         if new_wrapper:

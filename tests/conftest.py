@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from tests.servers.pgbouncer import PgBouncer
 
 
-# What costs much, and is about other programs: see the marker "once".
+# What costs much, and is about other programs or drivers: see the marker "once".
 ONCE = (
     "acceptance/test_gevent.py",
     "acceptance/test_preload.py",
     "acceptance/test_servers.py",
     "backends/test_fork.py",
     "backends/test_other_drivers.py",
+    "backends/test_sessions.py",
     "test_databases/",
     "workers/",
 )

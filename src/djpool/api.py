@@ -76,6 +76,8 @@ def hold(alias: str = "default") -> Iterator[None]:
         yield
     finally:
         wrapper.djpool_holds -= 1
+        if wrapper.djpool_early:
+            wrapper.djpool_rest()
 
 
 def close_all() -> None:

@@ -37,7 +37,6 @@ IDS = {
     ProblemKind.UNKNOWN: "djpool.E001",
     ProblemKind.TYPE: "djpool.E002",
     ProblemKind.BOUNDS: "djpool.E003",
-    ProblemKind.UNAVAILABLE: "djpool.E004",
     ProblemKind.REFUSED: "djpool.E005",
 }
 
@@ -76,6 +75,8 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
             messages.append(
                 Error(f"{config.place_of(alias)}: {missing}.", id="djpool.E007")
             )
+        elif problem := config.credentials_problem(alias, options):
+            messages.append(Error(problem, id="djpool.E002"))
         elif problem := config.native_problem(alias, described, adapter, options):
             messages.append(Error(problem, id="djpool.E008"))
     if not wrapper.djpool_poolable():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connections
 
-from djpool import channel, control, errors
+from djpool import channel, control, credentials, errors
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import OptionsError
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 
 registry = Registry()
 call_in_workers(registry.after_fork_in_child)
-
-# What later versions of djpool will do. Refused by name, so that nobody relies
-# on what is not there; `...` stands for any value but None.
-NOT_YET: Mapping[tuple[str, Any], str] = {
-    ("reset", "auto"): "a returned connection is rolled back, no more",
-    ("reset", "always"): "a returned connection is rolled back, no more",
-    ("release", "transaction"): "connections go back at the end of the request",
-    ("credentials", ...): "connections are made with what DATABASES says",
-}
 
 # The settings that say what a connection is. Not the alias's other ones: tests
 # change these without meaning another database.
@@ -51,7 +43,6 @@ def read_options(
     alias: str, options: Mapping[str, Any], offer: Offer
 ) -> tuple[PoolOptions | None, list[Problem]]:
     """Check an alias's `OPTIONS["pool"]`, which is on."""
-    offer = Offer(offer.implementations, offer.keys, NOT_YET)
     return parse(options["pool"], name=alias, offer=offer)
 
 
@@ -72,6 +63,35 @@ def twice_problem(
         return None
     place = " and ".join(f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in twice)
     return f"{place}: not beside 'pool': the driver would pool connections as well."
+
+
+def credentials_problem(alias: str, options: PoolOptions) -> str | None:
+    """What is wrong with an alias's `credentials`, which are not called."""
+    if options.credentials is None:
+        return None
+    try:
+        credentials.find(options.credentials, place_of(alias))
+    except errors.OptionsError as error:
+        return f"{error}."
+    return None
+
+
+@contextlib.contextmanager
+def credentials_beside_the_pool(wrapper: PooledWrapper) -> Iterator[None]:
+    """Have a Django connection connect with its alias's `credentials`, itself.
+
+    That is one with a pool that is not to have its connection from there: for making
+    the test database, say.
+    """
+    pool = wrapper.settings_dict["OPTIONS"].get("pool")
+    source = pool.get("credentials") if isinstance(pool, Mapping) else None
+    if source is None:
+        yield
+        return
+    place = place_of(wrapper.alias)
+    given = credentials.Credentials(credentials.find(source, place), place).get()
+    with wrapper.djpool_with(given, place):
+        yield
 
 
 def native_problem(
@@ -151,9 +171,21 @@ def _make(
         raise errors.OptionsError(f"{place_of(alias)}: {told}")
     if missing := adapter.missing(options):
         raise errors.OptionsError(f"{place_of(alias)}: {missing}")
-    opener = Opener(wrapper_class, described, alias)
-    connector = Connector(opener, autocommit=described["AUTOCOMMIT"], open=opener.open)
+    source: credentials.Credentials | None = None
+    if options.credentials is not None:
+        place = place_of(alias)
+        source = credentials.Credentials(
+            credentials.find(options.credentials, place), place
+        )
+    opener = Opener(wrapper_class, described, alias, source)
+    connector = Connector(
+        opener,
+        autocommit=described["AUTOCOMMIT"],
+        open=opener.open,
+        setup=opener.setup,
+    )
     driver, native = _build(alias, adapter, options, connector)
+    opener.changes = driver.changes
     return Pool(
         options,
         driver,
@@ -162,6 +194,7 @@ def _make(
         errors=errors.KINDS,
         keeper=keeper,
         facts=opener.facts,
+        renew=None if source is None else source.forget,
     )
 
 

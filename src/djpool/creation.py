@@ -1,11 +1,13 @@
-"""Test databases: they cannot be cloned or dropped while a pool is in them."""
+"""Tests: databases that cannot be dropped while a pool is in them, apps on the fly."""
 
 from __future__ import annotations
 
 import gc
 from typing import TYPE_CHECKING, Any
 
+from django.core.signals import setting_changed
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from djpool import config
 
@@ -44,6 +46,24 @@ def _leave() -> None:
     # reference cycle, and with it the lease.
     gc.collect()
     config.registry.close_all(PATIENCE)
+
+
+# How many listened to `connection_created` when the apps changed last.
+_listeners = 0
+
+
+def _replace_all(*, setting: str, **_kwargs: Any) -> None:
+    """Replace connections, if an app that came on the fly would have prepared them."""
+    global _listeners
+    if setting != "INSTALLED_APPS":
+        return
+    before, _listeners = _listeners, len(connection_created.receivers)
+    if _listeners > before:
+        for pool in config.registry.every():
+            pool.drain()
+
+
+setting_changed.connect(_replace_all, dispatch_uid="djpool.creation")
 
 
 def pooled_creation(base: type[BaseDatabaseCreation]) -> type[BaseDatabaseCreation]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+from django.db import OperationalError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from djpool.credentials import Credentials
     from djpool.wrapper import PooledWrapper
 
 
@@ -22,13 +29,18 @@ class Opener:
         wrapper_class: type[PooledWrapper],
         described: dict[str, Any],
         alias: str,
+        credentials: Credentials | None = None,
     ) -> None:
         self._wrapper_class = wrapper_class
         self._described = described
         self._alias = alias
+        self._credentials = credentials
         # What the backend wrote on its Django connection while connecting, and
         # every other one of this pool needs, too.
         self.facts: dict[str, Any] = {}
+        #: What a statement may change in its session; the driver knows.
+        self.changes: Callable[[Any], int] | None = None
+        self._last = threading.local()
 
     def __call__(self, timeout: float) -> Any:
         return self.open(timeout)[0]
@@ -36,6 +48,28 @@ class Opener:
     def open(self, timeout: float) -> tuple[Any, PooledWrapper]:
         """A new connection, and the Django connection that opened it."""
         wrapper = self._wrapper_class(self._described, self._alias)
-        connection = wrapper.djpool_open(timeout)
+        if self._credentials is None:
+            connection = wrapper.djpool_open(timeout, self.changes)
+        else:
+            began = time.monotonic()
+            given = self._credentials.get()
+            left = timeout - (time.monotonic() - began)
+            if left <= 0:
+                raise OperationalError(
+                    f"{self._credentials.place}: credentials took longer than the "
+                    f"{timeout:g} s that there were to connect"
+                )
+            with wrapper.djpool_with(given, self._credentials.place):
+                connection = wrapper.djpool_open(left, self.changes)
+        self._last.setup = wrapper.djpool_setup
         self.facts |= wrapper.djpool_facts()
         return connection, wrapper
+
+    def setup(self) -> Sequence[str]:
+        """What changed the session of the connection that this thread opened last.
+
+        Statements with their parameters, of the backend and of who received
+        `connection_created`, as far as they went through Django's cursors.
+        """
+        setup: Sequence[str] = self._last.setup
+        return setup

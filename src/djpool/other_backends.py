@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import enum
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,9 +68,11 @@ class OtherPooling(PooledWrapper):
             if name in attributes
         }
 
-    def djpool_open(self, timeout: float) -> Any:
+    def djpool_open(
+        self, timeout: float, changes: Callable[[Any], int] | None = None
+    ) -> Any:
         self._djpool_written = dict(vars(self))  # less what was there before
-        return super().djpool_open(timeout)
+        return super().djpool_open(timeout, changes)
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
@@ -82,7 +84,7 @@ class OtherPooling(PooledWrapper):
         self._djpool_written = {
             name: value
             for name, value in vars(self).items()
-            if not (name in DJANGO_S_OWN or name.startswith("_djpool"))
+            if not (name in DJANGO_S_OWN or name.lstrip("_").startswith("djpool"))
             and not (name in before and before[name] is value)
             and _is_constant(value)
         }

@@ -2,7 +2,8 @@
 
 A pool of four, 64 clients, every kind of view, one process of uvicorn. The server's
 connections are counted from outside all the time: there are never more than four.
-Nobody gets an error, and in the end every connection is back in the pool.
+Nobody gets an error, and in the end every connection is back in the pool. The same with
+leases that end with each transaction; then who waits for something else has none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.acceptance.commands import ASGI, WSGI, gunicorn, uvicorn
 from tests.acceptance.server import (
     Shop,
     file_count,
@@ -69,7 +71,9 @@ class Case:
 SIZES = {
     "postgresql-native": Size(view=2000, other=150, hang_up=150),
     "postgresql-fallback": Size(view=250, other=80, hang_up=80),
+    "postgresql-native+transaction": Size(view=250, other=80, hang_up=80),
     "sqlite": Size(view=100, other=60, hang_up=60),
+    "sqlite+transaction": Size(view=80, other=60, hang_up=60),
 }
 
 
@@ -78,8 +82,9 @@ def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
     """Give the running shop on each kind of database and pool."""
-    kind, _, implementation = request.param.partition("-")
-    pool: dict[str, Any] = {"max_size": MAX_SIZE}
+    what, _, release = request.param.partition("+")
+    kind, _, implementation = what.partition("-")
+    pool: dict[str, Any] = {"max_size": MAX_SIZE, "release": release or "request"}
     if kind == "postgresql":
         postgres = request.getfixturevalue("postgres")
         settings, count = postgres_settings(postgres), postgres_count(postgres)
@@ -155,3 +160,26 @@ def test_without_a_pool_connections_leak(postgres: PostgresServer, view: str) ->
         outcome = shop.drive(view, ONCE, requests=200, concurrency=2)
     assert outcome.answered == 200
     assert watch.most > MAX_SIZE
+
+
+@pytest.mark.parametrize("view", ["/lone/", "/lone_sync/"])
+def test_who_waits_for_something_else_has_no_connection(
+    postgres: PostgresServer, view: str
+) -> None:
+    """Sixteen requests amid a pause of seconds, and a pool of one."""
+    settings = postgres_settings(postgres) | {"ENGINE": "djpool.backends.postgresql"}
+    settings["OPTIONS"]["pool"] = {"max_size": 1, "release": "transaction"}
+    command = gunicorn("gthread", WSGI, "--threads=20")
+    with Shop(
+        settings,
+        postgres_count(postgres),
+        command if view == "/lone_sync/" else uvicorn(ASGI),
+    ) as shop:
+        outcome = shop.drive(f"{view}?pause=2", ONCE, requests=16, concurrency=16)
+        assert outcome.errors == {}
+        stats = shop.stats()
+    # In turn, and not for the two seconds of each.
+    assert stats.opened_total == 1
+    longest = stats.wait_seconds.quantile(1.0)
+    assert longest is not None
+    assert longest <= 1

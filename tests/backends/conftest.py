@@ -77,6 +77,14 @@ def pooled(engine: str, make_alias: MakeAlias, **options: Any) -> str:
     return make_alias(engine, pool=engine_of(engine).pool | options)
 
 
+def raw_of(wrapper: Any) -> Any:
+    """The driver's connection of a Django connection that has a lease.
+
+    Not by `wrapper.connection`, which counts as a change of the session.
+    """
+    return wrapper.djpool_lease.connection
+
+
 @pytest.fixture
 def new_wrapper(alias: str) -> Iterator[Callable[[], BaseDatabaseWrapper]]:
     """Makes Django connections to the alias, a new one each time, as ASGI does."""

@@ -1,7 +1,8 @@
 """The engines that tests run on: a backend, an implementation, and a server.
 
-An engine is named "backend-implementation@server". What is left out is the default:
-the backend's own implementation, and the server that is most usual for it.
+An engine is named "backend-implementation+release@server". What is left out is the
+default: the backend's own implementation, the option `release` as it comes, and the
+server that is most usual for it.
 """
 
 from __future__ import annotations
@@ -40,20 +41,23 @@ class Engine(NamedTuple):
 
     backend: str
     implementation: str | None
+    release: str | None
     server: str | None
 
     @property
     def pool(self) -> dict[str, Any]:
         """`OPTIONS["pool"]` as far as the name says."""
-        chosen = self.implementation
-        return {} if chosen is None else {"implementation": chosen}
+        said = {"implementation": self.implementation, "release": self.release}
+        return {option: value for option, value in said.items() if value is not None}
 
 
 def engine_of(name: str) -> Engine:
     """Take an engine's name apart."""
     what, _, server = name.partition("@")
+    what, _, release = what.partition("+")
     backend, _, implementation = what.partition("-")
-    return Engine(backend, implementation or None, server or USUAL.get(backend))
+    server = server or USUAL.get(backend, "")
+    return Engine(backend, implementation or None, release or None, server or None)
 
 
 def server_of(name: str, request: pytest.FixtureRequest) -> Any:

@@ -48,12 +48,6 @@ def only(alias: str) -> CheckMessage:
         ),
         ("E003", {"max_size": 0}, "max_size must be 1 or more, not 0", None),
         (
-            "E004",
-            {"release": "transaction"},
-            "release: 'transaction' is not available yet",
-            "Leave the option out",
-        ),
-        (
             "E005",
             {"reconnect_timeout": 3},
             "reconnect_timeout belongs to the driver's own pool",

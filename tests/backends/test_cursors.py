@@ -11,7 +11,7 @@ from django.db import InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 import djpool
-from tests.backends.conftest import MakeAlias, pooled
+from tests.backends.conftest import MakeAlias, pooled, raw_of
 from tests.backends.engines import POSTGRESQL
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
@@ -70,11 +70,11 @@ def test_a_server_side_cursor_is_closed_with_its_lease(
     cursor = first.chunked_cursor()
     cursor.execute("SELECT generate_series(1, 10000)")
     cursor.fetchmany(10)
-    raw = first.connection
+    raw = raw_of(first)
     first.close()
     second = connections.create_connection(alias)
     second.ensure_connection()
-    assert second.connection is raw
+    assert raw_of(second) is raw
     mark = postgres.mark()
     cursor.close()
     with second.cursor() as other:
@@ -123,5 +123,5 @@ def test_cursors_that_were_closed_cost_nothing_at_the_end(
         with wrapper.cursor() as cursor:
             cursor.execute("SELECT 1")
     del cursor
-    assert len(wrapper.djpool_cursors) == 0  # type: ignore[attr-defined]
+    assert not wrapper.djpool_cursors  # type: ignore[attr-defined]
     wrapper.close()

@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 import djpool
+from djpool.adapters.mysql_session import IDENTITY
 from djpool.checks import check_alias
-from tests.backends.conftest import MakeAlias, pooled
-from tests.backends.engines import CONNECTOR, MYSQL, engine_of, server_of
+from tests.backends.conftest import MakeAlias, pooled, raw_of
+from tests.backends.engines import (
+    CONNECTOR,
+    MYSQL,
+    OTHER_DRIVERS,
+    engine_of,
+    server_of,
+)
 from tests.servers.process import wait_until
 from tests.servers.proxy import Proxy
 
@@ -50,12 +58,14 @@ def test_a_transaction_that_django_does_not_know_of_is_rolled_back(
     try:
         run(wrapper, beginning)
         run(wrapper, "INSERT INTO by_hand VALUES (1)")
-        raw = wrapper.connection
+        raw = raw_of(wrapper)
         wrapper.close()
+        # What was set is brought back in another thread.
+        wait_until(lambda: djpool.stats(alias).in_use == 0, "the connection")
         other = new_wrapper()
         assert run(other, "SELECT count(*) FROM by_hand") == 0
         assert run(other, "SELECT @@autocommit") == 1
-        assert other.connection is raw
+        assert raw_of(other) is raw
         other.close()
     finally:
         run(new_wrapper(), "DROP TABLE by_hand")
@@ -83,11 +93,11 @@ def test_rows_that_nobody_read_are_not_the_next_lease_s(
     cursor = first.cursor()
     cursor.execute("SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3")
     cursor.fetchone()
-    raw = first.connection
+    raw = raw_of(first)
     first.close()
     second = new_wrapper()
     assert run(second, "SELECT 42") == 42
-    assert second.connection is raw
+    assert raw_of(second) is raw
 
 
 @native
@@ -190,3 +200,154 @@ def test_a_server_that_does_not_answer_stops_nobody_else(
     middle.close()  # the rest of the wait is not what this is about
     thread.join(60)
     assert ended.is_set()
+
+
+# -- sessions ------------------------------------------------------------------------
+
+LATIN = "SELECT CONCAT(@@time_zone, @@group_concat_max_len, @@collation_connection)"
+
+
+def give_back(wrapper: BaseDatabaseWrapper) -> djpool.PoolStats:
+    """Close it, and wait until its connection has come back, or is closed."""
+    wrapper.close()
+    wait_until(lambda: not djpool.stats(wrapper.alias).in_use, "the connection")
+    return djpool.stats(wrapper.alias)
+
+
+@every_engine
+def test_what_connecting_has_set_is_set_again(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """By the driver, by Django, and by who heard of the connection."""
+    alias = make_alias(
+        engine,
+        pool=engine_of(engine).pool | {"max_size": 2},
+        AUTOCOMMIT=False,
+        OPTIONS={
+            "init_command": "SET group_concat_max_len = 4321",
+            "collation": "utf8mb4_spanish_ci",
+            "charset": "utf8mb4",
+            "isolation_level": "repeatable read",
+        },
+    )
+
+    def set_more(connection: Any, **_kwargs: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET time_zone = %s", ["+05:30"])
+
+    connection_created.connect(set_more)
+    try:
+        first, second = (connections.create_connection(alias) for _ in range(2))
+        before = [run(each, LATIN) for each in (first, second)]
+        assert before == ["+05:304321utf8mb4_spanish_ci"] * 2
+        for wrapper in (first, second):
+            run(wrapper, "SET time_zone = '+00:00', group_concat_max_len = 99")
+            run(wrapper, "SET NAMES latin1")
+        first.close()
+        give_back(second)
+    finally:
+        connection_created.disconnect(set_more)
+    assert [run(each, LATIN) for each in (first, second)] == before
+    assert [run(each, "SELECT @@autocommit") for each in (first, second)] == [0, 0]
+    stats = djpool.stats(alias)
+    assert (stats.resets_total, stats.opened_total) == (2, 2)
+    for wrapper in (first, second):
+        wrapper.close()
+
+
+@every_engine
+@pytest.mark.parametrize(
+    "said",
+    ["SET @tenant = 7", "SET time_zone = '+01:00', @tenant = 7", "DO GET_LOCK('a', 1)"],
+)
+def test_what_cannot_be_set_again_closes_the_connection(
+    engine: str, said: str, make_alias: MakeAlias
+) -> None:
+    alias = make_alias(
+        engine, pool=engine_of(engine).pool, OPTIONS={"init_command": said}
+    )
+    wrapper = connections.create_connection(alias)
+    run(wrapper, "SELECT 1")
+    assert give_back(wrapper).size == 1
+    run(wrapper, "SET @mine = 1")
+    stats = give_back(wrapper)
+    assert (stats.size, stats.closed_total["reset"]) == (0, 1)
+
+
+@every_engine
+def test_a_reset_is_three_round_trips_after_the_first(
+    engine: str, alias: str, new_wrapper: NewWrapper, request: pytest.FixtureRequest
+) -> None:
+    server = server_of(engine, request)
+    wrapper = new_wrapper()
+    run(wrapper, "SET @mine = 1")
+    give_back(wrapper)
+    run(wrapper, "SET @mine = 2")
+    mark = server.mark()
+    give_back(wrapper)
+    wait_until(lambda: "CURRENT_ROLE" in server.log_since(mark), "the log")
+    said = [
+        line.rpartition("\t")[2]
+        for line in server.log_since(mark).splitlines()
+        if "\tQuery\t" in line or " Query\t" in line
+    ]
+    # The first of the three is no statement.
+    assert said.pop() == IDENTITY
+    # Nothing, where the server's own values are what Django wants.
+    assert not said or (len(said) == 1 and said[0].startswith("SET SESSION "))
+
+
+# PyMySQL cannot change the user.
+CHANGE_USERS = [*CONNECTOR, *([] if OTHER_DRIVERS else MYSQL)]
+
+
+@pytest.mark.parametrize("engine", CHANGE_USERS)
+def test_another_user_s_session_is_closed(
+    engine: str, alias: str, new_wrapper: NewWrapper, request: pytest.FixtureRequest
+) -> None:
+    server = server_of(engine, request)
+    wrapper: Any = new_wrapper()
+    wrapper.ensure_connection()
+    raw = wrapper.connection
+    change_user = getattr(raw, "cmd_change_user", None) or raw.change_user
+    change_user(server.superuser, server.superuser_password, server.database)
+    assert run(wrapper, "SELECT SUBSTRING_INDEX(USER(), '@', 1)") == server.superuser
+    assert give_back(wrapper).closed_total["reset"] == 1
+    assert run(wrapper, "SELECT SUBSTRING_INDEX(USER(), '@', 1)") == server.user
+
+
+@every_engine
+def test_a_reset_that_gets_no_answer_ends_in_time(
+    engine: str,
+    make_alias: MakeAlias,
+    request: pytest.FixtureRequest,
+    proxy: Callable[[str, int], Proxy],
+) -> None:
+    server = server_of(engine, request)
+    middle = proxy(server.host, server.port)
+    alias = make_alias(
+        engine,
+        pool=engine_of(engine).pool | {"check_timeout": 0.5},
+        HOST=middle.host,
+        PORT=str(middle.port),
+    )
+    wrapper = connections.create_connection(alias)
+    run(wrapper, "SET @mine = 1")
+    middle.black_hole()
+    assert give_back(wrapper).closed_total["reset"] == 1
+
+
+@pytest.mark.parametrize("engine", [] if OTHER_DRIVERS else MYSQL)
+def test_mysqlclient_s_library_may_be_out_of_reach(
+    engine: str,
+    alias: str,
+    new_wrapper: NewWrapper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from djpool.adapters import mysqlclient_inside
+
+    monkeypatch.setattr(mysqlclient_inside, "_library", lambda: None)
+    wrapper = new_wrapper()
+    run(wrapper, "SET @mine = 1")
+    assert give_back(wrapper).closed_total["reset"] == 1
+    assert run(wrapper, "SELECT @mine") is None

@@ -10,11 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = [
-    "test_leases",
-    "test_cursors",
-    "test_errors",
-    "test_round_trips",
-    "test_mysql",
+    *("test_leases", "test_cursors", "test_errors", "test_round_trips", "test_mysql"),
+    *("test_sessions", "test_sessions_postgresql", "test_transaction_mode"),
     "test_pgbouncer",
 ]
 

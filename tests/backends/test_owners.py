@@ -107,6 +107,27 @@ def test_a_shared_django_connection_outlives_the_thread_that_leased(alias: str) 
         wrapper.dec_thread_sharing()
 
 
+def test_what_a_thread_leased_for_another_s_django_connection_stays_with_that(
+    alias: str,
+) -> None:
+    """Shared for a moment with a thread that ends, as Django's own tests do."""
+    wrapper = connections[alias]
+    wrapper.inc_thread_sharing()
+    thread = threading.Thread(target=lambda: one(wrapper))
+    thread.start()
+    thread.join()
+    wrapper.dec_thread_sharing()
+    statement = "SELECT 1 FROM DUAL" if wrapper.vendor == "oracle" else "SELECT 1"
+    with wrapper.cursor() as cursor:
+        cursor.execute(statement)
+        djpool.pool(alias).maintain()
+        assert cursor.fetchone()[0] == 1
+    djpool.pool(alias).maintain()
+    assert djpool.stats(alias).in_use == 1
+    wrapper.close()
+    assert djpool.stats(alias).in_use == 0
+
+
 # -- the end of the request ---------------------------------------------------------
 
 

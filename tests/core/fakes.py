@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from djpool.core import Driver, Pool, PoolOptions
+from djpool.core.session import Change
 
 
 class Connection:
@@ -21,6 +22,9 @@ class Connection:
         self.closed = False
         self.dead = False
         self.in_transaction = False
+        self.state: str | None = (
+            None  # what a session holds that was not there at first
+        )
         self.users = 0
         server.opened(self)
 
@@ -46,6 +50,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.most = 0
         self.up = True
+        self.full = False
         self.before_connect: Callable[[], None] = lambda: None
 
     def connect(self, timeout: float) -> Connection:
@@ -53,6 +58,8 @@ class Server:
         self.before_connect()
         if not self.up:
             raise ConnectionRefusedError("the server is down")
+        if self.full:
+            raise BlockingIOError("the server is full")
         return Connection(self)
 
     def opened(self, connection: Connection) -> None:
@@ -91,6 +98,7 @@ class FakeDriver(PlainDriver):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self.tidied = 0
+        self.before_restore: Callable[[], None] = lambda: None
 
     def peek(self, connection: Any) -> bool:
         return not connection.dead
@@ -98,11 +106,30 @@ class FakeDriver(PlainDriver):
     def at_rest(self, connection: Any) -> bool:
         return not connection.in_transaction
 
+    def refuses_login(self, error: BaseException) -> bool:
+        return isinstance(error, PermissionError)
+
+    def is_full(self, error: BaseException) -> bool:
+        return isinstance(error, BlockingIOError)
+
+    def stepped_down(self, error: BaseException) -> bool:
+        return isinstance(error, InterruptedError)
+
     def tidy(self, connection: Any) -> None:
         self.tidied += 1
         if connection.dead:
             raise ConnectionResetError("the server closed it")
         connection.in_transaction = False
+
+    def changes(self, statement: Any) -> int:
+        return int(Change.SETTINGS) if str(statement).startswith("SET") else 0
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        assert not connection.in_transaction
+        self.before_restore()
+        if connection.dead:
+            raise ConnectionResetError("the server closed it")
+        connection.state = None
 
 
 class Clock:

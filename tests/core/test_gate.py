@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from djpool.core.gate import Gate, Refused, Waiter
+from djpool.core.gate import SLOW, Gate, Refused, Waiter
 from djpool.core.slot import Entry, Slot
-from tests.core.fakes import in_thread
+from tests.core.fakes import Clock, in_thread
 from tests.servers.process import wait_until
 
 
@@ -126,3 +126,129 @@ def test_who_leaves_at_the_last_moment_takes_what_came_at_the_last_moment(
             slot = got[0]
     assert gate.size == 1
     assert not gate.waiters
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def wide(lost: list[Any], clock: Clock) -> Gate:
+    """A gate for four, on a clock that stands still."""
+    return Gate(0, 4, None, lambda *args: lost.append(args), clock)
+
+
+def test_a_slow_connect_does_not_hold_up_the_others(wide: Gate, clock: Clock) -> None:
+    """Whoever is next tries beside it; the one after that, a longer while later."""
+    first = wide.queue(0)
+    threads = [queued(wide) for _ in range(3)]
+    assert wide.opening == 1
+    for opening, seconds in ((2, SLOW), (3, 2 * SLOW), (4, 4 * SLOW)):
+        clock.pass_(seconds - 0.01)
+        wide.serve()
+        assert wide.opening == opening - 1
+        clock.pass_(0.01)
+        wide.serve()
+        assert wide.opening == opening
+    for thread, got in threads:
+        thread.join(10)
+        assert isinstance(got[0], Slot)
+    assert isinstance(first, Slot)
+
+
+def test_the_first_in_the_queue_wakes_itself(gate: Gate) -> None:
+    """No upkeep, and nobody else, is needed for that."""
+    gate.max_size = 2
+    first = gate.queue(0)
+    second, got = queued(gate)
+    second.join(10)
+    assert isinstance(got[0], Slot)
+    assert got[0].opening
+    assert isinstance(first, Slot)
+
+
+def test_after_a_failure_the_next_waits_for_the_pause(wide: Gate, clock: Clock) -> None:
+    slot = wide.queue(0)
+    assert isinstance(slot, Slot)
+    thread, got = queued(wide)
+    wide.back_off(0.2)
+    wide.remove(slot)
+    assert wide.opening == 0
+    clock.pass_(0.2)
+    thread.join(10)
+    assert isinstance(got[0], Slot)
+
+
+def test_who_cannot_wait_does_not_wait_for_the_pause(wide: Gate) -> None:
+    wide.back_off(0.2)
+    assert isinstance(wide.queue(0), Slot)
+
+
+def test_a_connect_that_works_ends_the_pause(wide: Gate) -> None:
+    slot = open_one(wide)
+    wide.back_off(1000)
+    wide.remove(slot)
+    hurried = wide.queue(0)
+    assert isinstance(hurried, Slot)
+    wide.opened(hurried, 0.0)
+    assert isinstance(wide.queue(30), Slot)
+
+
+def test_a_failure_is_told_to_all_who_wait_for_it(wide: Gate) -> None:
+    slot = wide.queue(0)
+    assert isinstance(slot, Slot)
+    threads = [queued(wide) for _ in range(3)]
+    failure = ConnectionRefusedError()
+    wide.back_off(1000)
+    wide.remove(slot)
+    wide.share(failure)
+    for thread, got in threads:
+        thread.join(10)
+        assert got == [failure]
+    assert (wide.size, wide.counters.timeouts, len(wide.waiters)) == (0, 0, 0)
+
+
+def test_while_connections_come_back_it_is_not(wide: Gate) -> None:
+    lent = open_one(wide)
+    slot = wide.queue(0)
+    assert isinstance(slot, Slot)
+    one, got_one = queued(wide)
+    other, got_other = queued(wide)
+    wide.back_off(1000)
+    wide.remove(slot)
+    wide.share(ConnectionRefusedError("the first"))
+    assert len(wide.waiters) == 2
+    wide.lay_down(lent)
+    one.join(10)
+    assert got_one == [lent]
+    wide.share(ConnectionRefusedError("the second"))
+    assert len(wide.waiters) == 1  # somebody was served meanwhile
+    wide.share(ConnectionRefusedError("the third"))
+    other.join(10)
+    assert str(got_other[0]) == "the third"
+
+
+def test_while_it_is_suspended_nobody_is_told(wide: Gate) -> None:
+    wide.suspend()
+    thread, got = queued(wide)
+    wide.share(ConnectionRefusedError())
+    assert len(wide.waiters) == 1
+    wide.resume()
+    thread.join(10)
+    assert isinstance(got[0], Slot)
+
+
+def test_who_was_first_is_first_again(wide: Gate) -> None:
+    wide.suspend()
+    later, got_later = queued(wide)
+    earlier: list[Any] = []
+    thread = in_thread(lambda: earlier.append(wide.queue(30, first=True)))
+    wait_until(lambda: len(wide.waiters) == 2, "the other to queue")
+    wide.resume()
+    thread.join(10)
+    assert isinstance(earlier[0], Slot)
+    assert not got_later
+    wide.opened(earlier[0], 0.0)
+    later.join(10)
+    assert isinstance(got_later[0], Slot)

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from djpool.core import Lease, PoolTimeout
+from djpool.core.session import Change
 from tests.core.fakes import Clock, Server, assert_capacity, make_pool
 
 
@@ -46,6 +47,7 @@ class PoolMachine(RuleBasedStateMachine):
                 lease.connection is not other.connection for other in self.leases
             )
             assert not lease.connection.dead
+            assert lease.connection.state is None
             self.leases.append(lease)
 
     @precondition(lambda self: self.leases)
@@ -71,6 +73,13 @@ class PoolMachine(RuleBasedStateMachine):
     def begin_transaction(self, data: st.DataObject) -> None:
         lease = data.draw(st.sampled_from(self.leases))
         lease.connection.in_transaction = True
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), change=st.sampled_from(list(Change)))
+    def change_the_session(self, data: st.DataObject, change: Change) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        lease.changed(change)
+        lease.connection.state = "changed"
 
     @rule(seconds=st.sampled_from([1, 40, 101, 800]))
     def time_passes(self, seconds: int) -> None:

@@ -18,7 +18,6 @@ OFFER = Offer(
             translate=lambda milliseconds: {"timeout": milliseconds / 1000}
         ),
     },
-    unavailable={("release", "transaction"): "soon", ("credentials", ...): "later"},
 )
 
 
@@ -204,20 +203,9 @@ def test_a_native_pools_key_without_meaning_is_refused_with_advice() -> None:
     assert found.hint == 'Leave it out; "max_size" is the bound.'
 
 
-def test_what_is_not_there_yet_is_refused_by_name() -> None:
-    found = problem({"release": "transaction"})
-    assert found.kind is ProblemKind.UNAVAILABLE
-    assert found.message == "release: 'transaction' is not available yet: soon"
-    assert read({"release": "request"}).release == "request"
-    assert (
-        problem({"credentials": "shop.secrets.fetch"}).kind is ProblemKind.UNAVAILABLE
-    )
-    assert read({"credentials": None}).credentials is None
-
-
 def test_a_secret_put_in_the_wrong_place_is_not_shown() -> None:
     assert "hunter2" not in problem({"credentials": "hunter2"}).message
-    assert "hunter2" not in problem({"credentials": "vault.hunter2"}).message
+    assert "hunter2" not in problem({"credentials": ["vault.hunter2"]}).message
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -19,8 +19,10 @@ from djpool.core import (
     PoolOptions,
     PoolTimeout,
 )
+from djpool.core.keeper import Keeper
 from tests.core.fakes import (
     Clock,
+    FakeDriver,
     PlainDriver,
     Server,
     assert_capacity,
@@ -587,6 +589,86 @@ def test_min_size_connections_are_opened_and_kept(server: Server) -> None:
     clock.pass_(1000)
     pool.maintain()
     assert pool.stats().idle == 3
+
+
+def test_what_nobody_used_for_max_idle_is_not_lent_either(server: Server) -> None:
+    """Also where nobody came by to close it in time."""
+    clock = Clock()
+    pool = make_pool(server, clock, max_idle=60, max_lifetime=None, check=False)
+    leases = [pool.acquire() for _ in range(3)]
+    for lease in leases:
+        lease.release()
+    old = set(server.connections)
+    clock.pass_(61)
+    with pool.acquire() as lease:
+        assert lease.connection not in old
+    assert pool.stats().closed_total["idle"] == 3
+    assert pool.stats().size == 1
+
+
+def test_up_to_min_size_it_is_lent_after_a_look(server: Server) -> None:
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=2, max_idle=60, check_after=600, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    leases = [pool.acquire() for _ in range(3)]
+    for lease in leases:
+        lease.release()
+    clock.pass_(61)
+    with pool.acquire():
+        assert pool.stats().closed_total["idle"] == 1
+        assert pool.stats().size == 2
+
+
+def test_what_is_kept_for_min_size_is_kept_alive(server: Server) -> None:
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=2, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    assert pool.maintain() == pytest.approx(30)
+    assert (driver.pings, pool.stats().idle) == (0, 2)
+    clock.pass_(20)
+    with pool.acquire():
+        clock.pass_(1)
+    assert pool.maintain() == pytest.approx(9)
+    clock.pass_(10)
+    assert pool.maintain() == pytest.approx(20)
+    assert driver.pings == 1
+    server.kill()
+    clock.pass_(31)
+    pool.maintain()
+    stats = pool.stats()
+    assert (stats.idle, stats.opened_total, stats.closed_total["broken"]) == (2, 4, 2)
+    with pool.acquire() as lease:
+        assert not lease.connection.dead
+
+
+def test_nothing_is_pinged_that_is_not_kept(server: Server) -> None:
+    clock = Clock()
+    driver = FakeDriver(server)
+    pool = Pool(PoolOptions(check_after=30), driver, clock=clock)
+    pool.acquire().release()
+    clock.pass_(100)
+    pool.maintain()
+    assert driver.pings == 0
+
+
+def test_what_is_closed_on_return_is_replaced_up_to_min_size(server: Server) -> None:
+    """At once: the keeper is told of it."""
+    clock = Clock()
+    nudges: list[int] = []
+    keeper = Keeper()
+    keeper.watch = lambda pool: None  # type: ignore[method-assign]
+    keeper.nudge = lambda: nudges.append(1)  # type: ignore[method-assign]
+    options = PoolOptions(min_size=1, max_lifetime=100)
+    pool = Pool(options, FakeDriver(server), clock=clock, keeper=keeper)
+    with pool.acquire():
+        clock.pass_(101)
+        nudges.clear()
+    assert pool.stats().size == 0
+    assert nudges
+    pool.maintain()
+    assert pool.stats().idle == 1
 
 
 def test_opening_up_to_min_size_pauses_longer_and_longer(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.backends.engines import engine_of
 from tests.django_suite.engines import ENGINES, place
-from tests.django_suite.known import KNOWN
+from tests.django_suite.known import known
 from tests.django_suite.source import tests_directory
 from tests.django_suite.suite import LABELS, Crashed, Run, Suite
 
@@ -37,7 +37,7 @@ def main() -> int:
             where = places[engine_of(engines[0]).server]
             labels = [] if options.all else suite.labels(engines[0], options.labels)
             runs = {engine: suite.run(engine, where, labels) for engine in engines}
-            again = _labels_again(runs.values())
+            again = _labels_again(runs)
             stock = suite.run(engines[0], where, again, stock=True) if again else None
             return runs, stock
 
@@ -58,37 +58,40 @@ def _groups(engines: Iterable[str]) -> list[list[str]]:
     """Engines that stand in for the same backend, on the same server."""
     groups: dict[tuple[str, str | None], list[str]] = {}
     for engine in engines:
-        backend, _implementation, server = engine_of(engine)
-        groups.setdefault((backend, server), []).append(engine)
+        parts = engine_of(engine)
+        groups.setdefault((parts.backend, parts.server), []).append(engine)
     return list(groups.values())
 
 
-def _labels_again(runs: Iterable[Run]) -> list[str]:
+def _labels_again(runs: dict[str, Run]) -> list[str]:
     """What to run without djpool: the labels of what failed, and is not known to.
 
     Whole labels, because what a test meets, others have left behind.
     """
-    failed = {test for run in runs for test in run.failed} - KNOWN.keys()
+    failed = {
+        test for engine, run in runs.items() for test in run.failed - known(engine)
+    }
     return sorted({test.partition(".")[0] for test in failed})
 
 
 def _judge(engine: str, run: Run, stock: Run | None) -> bool:
     """Print what came of an engine's run, and whether djpool is all right."""
     print(f"{engine}: {run}")
-    failed = run.failed - KNOWN.keys()
+    expected = known(engine)
+    failed = run.failed - expected
     shared = failed & stock.failed if stock is not None else set()
     passed = run.found - run.failed - run.skipped
     for what, tests in (
-        ("failed, as known", run.failed & KNOWN.keys()),
+        ("failed, as known", run.failed & expected),
         ("failed, as without djpool", shared),
-        ("PASSED, but is known to fail", passed & KNOWN.keys()),
+        ("PASSED, but is known to fail", passed & expected),
         ("FAILED, with djpool only", failed - shared),
     ):
         for test in sorted(tests):
             print(f"    {what}: {test}")
     if failed - shared:
         print(run.output)
-    return failed == shared and not passed & KNOWN.keys()
+    return failed == shared and not passed & expected
 
 
 def _options() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Every backend in every implementation, on every kind of server that it is for.
-# Those that take the longest first.
-ENGINES = (
+# Every backend in every implementation, on every kind of server that it is for, and
+# with leases that end with the request and with the transaction. Those that take the
+# longest first.
+IN_REQUESTS = (
     "mysql_connector-native",
     "mysql_connector-fallback",
     "postgresql-native",
@@ -26,6 +28,16 @@ ENGINES = (
     "mysql@mysql",
     "sqlite3",
 )
+IN_TRANSACTIONS = (
+    "mysql_connector-native+transaction",
+    "mysql_connector-fallback+transaction",
+    "postgresql-native+transaction",
+    "postgresql-fallback+transaction",
+    "mysql+transaction@mariadb",
+    "mysql+transaction@mysql",
+    "sqlite3+transaction",
+)
+ENGINES = (*IN_REQUESTS, *IN_TRANSACTIONS)
 
 STOCK = {
     "sqlite3": "django.db.backends.sqlite3",
@@ -50,7 +62,8 @@ class Place:
 
     def databases(self, engine: str, *, stock: bool) -> dict[str, Any]:
         """`DATABASES` as Django's tests want them: two, of this run only."""
-        backend, _implementation, server = parts = engine_of(engine)
+        parts = engine_of(engine)
+        backend, server = parts.backend, parts.server
         described: dict[str, Any] = {"ENGINE": STOCK[backend], **self.account}
         if not stock:
             described["ENGINE"] = f"djpool.backends.{backend}"
@@ -58,7 +71,7 @@ class Place:
         databases = {}
         for alias in ("default", "other"):
             name = f"{engine}_{alias}{'_stock' if stock else ''}"
-            name = name.replace("-", "_").replace("@", "_")
+            name = re.sub(r"\W", "_", name)
             databases[alias] = {**described, "NAME": name}
             if server is None:
                 # A file, because a database in memory is never pooled.

@@ -53,7 +53,8 @@ general_log = ON
 general_log_file = {log}
 """
 
-# One statement a line, as --init-file wants them.
+# One statement a line, as --init-file wants them. In MariaDB nobody who runs it can
+# grant a role, but whoever may grant it further has it.
 ACCOUNTS = r"""
 CREATE USER {superuser}@'%' IDENTIFIED BY '{superuser_password}';
 GRANT ALL ON *.* TO {superuser}@'%' WITH GRANT OPTION;
@@ -63,6 +64,8 @@ CREATE USER {user}@'%' IDENTIFIED BY '{password}';
 GRANT CREATE ON *.* TO {user}@'%';
 GRANT ALL ON {database}.* TO {user}@'%';
 GRANT ALL ON `test\_%`.* TO {user}@'%';
+CREATE ROLE djpool_tests /*M! WITH ADMIN {user}@'%' */;
+GRANT /*!80000 djpool_tests */ /*M! CREATE ON *.* */ TO {user}@'%';
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -149,6 +150,25 @@ class PostgresServer(ServerProcess):
         """Stop and start the server: same port, same data, no session survives."""
         self.stop(mode)
         self.start()
+
+    def start_cold(self) -> None:
+        """Start it as a standby that takes no sessions, until `promote()`.
+
+        To who connects it says what a server says that is starting.
+        """
+        signal_file = self._data / "standby.signal"
+        signal_file.touch()
+        os.chown(signal_file, self.account.uid, self.account.gid)
+        mark = self.mark()
+        self.spawn(
+            [self._bin / "postgres", "-D", self._data, "-c", "hot_standby=off"],
+            lambda: "entering standby mode" in self.log_since(mark),
+        )
+
+    def promote(self) -> None:
+        """Have a standby become a server like any other, and wait until it is."""
+        self.run([self._bin / "pg_ctl", "promote", "-D", self._data])
+        wait_until(self._is_ready, "the standby to be promoted")
 
     def connection_parameters(self, **changes: Any) -> dict[str, Any]:
         """Return what `psycopg.connect()` takes, for the plain role."""

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from typing import Any
 
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
 from djpool.core.options import Offer
+from djpool.core.session import any_database
 
 
 class DbapiDriver(Driver):
     """A backend's words for its driver. It cannot look without a round trip."""
+
+    # Not `BEGIN`: nobody could tell when that transaction ends.
+    changes = staticmethod(any_database())
 
     def __init__(self, connector: Connector, *, vendor: str) -> None:
         super().__init__(self._connect)
@@ -46,6 +51,9 @@ class DbapiDriver(Driver):
     def at_rest(self, connection: Any) -> bool:
         return False  # there is no telling, so it is brought to rest each time
 
+    def in_transaction(self, connection: Any) -> bool:
+        return False  # there is no telling, but from the statements
+
     def tidy(self, connection: Any) -> None:
         speaker = self._speakers[id(connection)]
         # Enough for most drivers, and wanted by some before autocommit changes;
@@ -60,8 +68,15 @@ class DbapiDriver(Driver):
         if self._autocommit:
             speaker._set_autocommit(True)  # noqa: SLF001
 
+    def refuses_login(self, error: BaseException) -> bool:
+        return LOGIN_WORDS.search(str(error)) is not None
+
     def close(self, connection: Any) -> None:
         self._speakers.pop(id(connection))._close()  # noqa: SLF001
+
+
+# Each driver has its own words for a login that was refused; these are in most.
+LOGIN_WORDS = re.compile("login failed|authenti|password|access denied", re.IGNORECASE)
 
 
 def _ask(speaker: Any) -> None:

@@ -12,17 +12,17 @@ import functools
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import mysql.connector
 from mysql.connector.constants import ServerCmd
 
 from djpool.adapters.mysql_connector_pool import ConnectorNativePool
+from djpool.adapters.mysql_session import SessionDriver
 from djpool.adapters.sockets import cut_off, is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver
 from djpool.core.options import NativeKey, Offer
 
 # Bits of the protocol's status flags.
@@ -53,6 +53,16 @@ class Part(Protocol):
 
     def ping(self, connection: Any, timeout: float) -> None:
         """Raise unless the server answers in time."""
+
+    def fileno(self, connection: Any) -> int | None:
+        """The connection's socket, if it is known."""
+
+    def reset(self, connection: Any) -> None:
+        """Send COM_RESET_CONNECTION.
+
+        Not by cmd_reset_connection(), which then sets what the connection was told
+        first, and hides the error if that cannot be.
+        """
 
 
 class PythonPart:
@@ -89,6 +99,13 @@ class PythonPart:
             raise TimeoutError(f"no answer to a ping in {timeout:g} s")
         connection._handle_ok(connection._socket.recv())  # noqa: SLF001
 
+    def fileno(self, connection: Any) -> int | None:
+        return _socket(connection).fileno()
+
+    def reset(self, connection: Any) -> None:
+        answer = connection._send_cmd(ServerCmd.RESET_CONNECTION)  # noqa: SLF001
+        connection._handle_ok(answer)  # noqa: SLF001
+
 
 class CPart:
     """The part in C. It keeps its socket to itself; djpool holds a second handle.
@@ -119,6 +136,14 @@ class CPart:
             return
         with cut_off(handle.fileno(), timeout):
             connection.ping()
+
+    def fileno(self, connection: Any) -> int | None:
+        handle = connection.djpool_socket
+        return None if handle is None else handle.fileno()
+
+    def reset(self, connection: Any) -> None:
+        if not connection._cmysql.reset_connection():  # noqa: SLF001
+            raise mysql.connector.OperationalError("the server refuses to reset")
 
 
 def _socket(connection: Any) -> socket.socket:
@@ -182,15 +207,20 @@ def part_of(connection: Any) -> Part:
     return C_PART if hasattr(connection, "_cmysql") else PYTHON_PART
 
 
-class ConnectorDriver(Driver):
+class ConnectorDriver(SessionDriver):
     """MySQL Connector/Python's words."""
 
-    vendor = "mysql"
+    kept = (
+        *("use_unicode", "converter", "_converter_class", "_converter_str_fallback"),
+        *("_get_warnings", "_raise_on_warnings", "_buffered", "_raw", "_autocommit"),
+        *("_sql_mode", "_time_zone", "_init_command", "_query_attrs"),
+        *("_consume_results", "_read_timeout", "_write_timeout", "_charset_id"),
+        *("_user", "_database"),
+    )
 
     def __init__(self, connector: Connector) -> None:
-        super().__init__(self._connect)
+        super().__init__(self._connect, connector)
         self._open = connector.connect
-        self._autocommit = connector.autocommit
         self._rest = AUTOCOMMIT if connector.autocommit else 0
 
     def _connect(self, timeout: float) -> Any:
@@ -205,6 +235,7 @@ class ConnectorDriver(Driver):
         # It asks the server, and the driver asks it before each cursor. djpool
         # looked when it lent the connection; the statement itself finds the rest.
         connection.is_connected = functools.partial(part.is_open, connection)
+        connection.djpool_charset = connection.charset_id
         return connection
 
     def peek(self, connection: Any) -> bool:
@@ -223,6 +254,24 @@ class ConnectorDriver(Driver):
         connection.rollback()
         connection.autocommit = self._autocommit
 
+    def fileno(self, connection: Any) -> int | None:
+        return part_of(connection).fileno(connection)
+
+    def reset(self, connection: Any) -> None:
+        part_of(connection).reset(connection)
+
+    def rows(self, connection: Any, statement: str) -> Iterable[Sequence[Any]]:
+        connection.cmd_query(statement, raw=True)
+        if not connection.unread_result:
+            return ()
+        rows: Sequence[Sequence[Any]] = connection.get_rows(raw=True)[0]
+        return rows
+
+    def restore_charset(self, connection: Any) -> None:
+        now = connection.charset_id
+        if now != connection.djpool_charset:
+            connection.set_charset_collation(connection.djpool_charset)
+
     def close(self, connection: Any) -> None:
         try:
             connection.close()
@@ -232,10 +281,14 @@ class ConnectorDriver(Driver):
 
 
 def limit_connect(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-    """Have the driver give up by then; it counts whole seconds, one or more."""
+    """Have the driver give up by then; it counts whole seconds, one or more.
+
+    Where there are several servers to fail over to, it does so for each of them.
+    """
+    servers = len(params.get("failover") or "?")
     others = {key: params[key] for key in params if key != "connect_timeout"}
     wanted = params.get("connection_timeout", params.get("connect_timeout"))
-    return {**others, "connection_timeout": whole_seconds(wanted, timeout)}
+    return {**others, "connection_timeout": whole_seconds(wanted, timeout / servers)}
 
 
 # The driver's own words for a pool.

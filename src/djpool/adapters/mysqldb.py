@@ -7,10 +7,10 @@ the former only, so with it a look at each statement stands in for the latter.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from djpool.adapters.mysql_session import SessionDriver, may_begin
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
@@ -19,22 +19,19 @@ from djpool.core.options import Offer
 
 # A bit of the protocol's status flags.
 IN_TRANSACTION = 1
-# What opens a transaction while autocommit is on, as the first words of a
-# statement; comments may stand before them.
-BEGINS = re.compile(
-    rb"\s*(?:/\*.*?\*/\s*|--[^\n]*\n\s*|#[^\n]*\n\s*)*(?:BEGIN|START\s|XA\s|SET\s)",
-    re.IGNORECASE | re.DOTALL,
-)
+# A command of the protocol.
+RESET_CONNECTION = 0x1F
 
 
-class MySQLdbDriver(Driver):
+class MySQLdbDriver(SessionDriver):
     """What mysqlclient and PyMySQL have in common."""
 
-    vendor = "mysql"
-
     def __init__(self, connector: Connector) -> None:
-        super().__init__(connector.connect)
-        self._autocommit = connector.autocommit
+        super().__init__(self._connect, connector)
+        self._open = connector.connect
+
+    def _connect(self, timeout: float) -> Any:
+        raise NotImplementedError
 
     def tidy(self, connection: Any) -> None:
         connection.rollback()
@@ -44,17 +41,33 @@ class MySQLdbDriver(Driver):
 class MysqlclientDriver(MySQLdbDriver):
     """mysqlclient's words."""
 
-    def __init__(self, connector: Connector) -> None:
-        super().__init__(connector)
-        self._open = connector.connect
-        self.connect = self._connect
+    kept = (
+        *("cursorclass", "default_cursor", "encoders", "converter", "encoding"),
+        *("executemany_fallback", "_binary_prefix", "query", "commit", "rollback"),
+    )
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
         connection.djpool_began = False
-        # In the instance, where MySQLdb's cursors look first.
-        connection.query = _watched(connection, connection.query)
+        connection.djpool_charset = connection.character_set_name()
+        # In the instance, where MySQLdb's cursors look first, and Django does.
+        connection.query = self._beginning(connection, connection.query)
+        connection.commit = _ending(connection, connection.commit)
+        connection.rollback = _ending(connection, connection.rollback)
         return connection
+
+    def _beginning(
+        self, connection: Any, query: Callable[[Any], Any]
+    ) -> Callable[[Any], Any]:
+        always = not self._autocommit  # then each statement is in a transaction
+
+        def watch(statement: Any) -> Any:
+            text = statement.encode() if isinstance(statement, str) else statement
+            if always or may_begin(text):
+                connection.djpool_began = True
+            return query(statement)
+
+        return watch
 
     def peek(self, connection: Any) -> bool:
         try:
@@ -80,13 +93,31 @@ class MysqlclientDriver(MySQLdbDriver):
         super().tidy(connection)
         connection.djpool_began = False
 
+    def fileno(self, connection: Any) -> int | None:
+        fd: int = connection.fileno()
+        return fd
 
-def _watched(connection: Any, query: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def watch(statement: Any) -> Any:
-        text = statement.encode() if isinstance(statement, str) else statement
-        if BEGINS.match(text):
-            connection.djpool_began = True
-        return query(statement)
+    def reset(self, connection: Any) -> None:
+        # Imported here because PyMySQL may stand in for mysqlclient.
+        from djpool.adapters import mysqlclient_inside
+
+        mysqlclient_inside.reset(connection)
+
+    def rows(self, connection: Any, statement: str) -> Iterable[Sequence[Any]]:
+        # Its class's, which nobody has replaced, or watches.
+        type(connection).query(connection, statement.encode())
+        result = connection.store_result()
+        return () if result is None else result.fetch_row(0)
+
+    def restore_charset(self, connection: Any) -> None:
+        if connection.character_set_name() != connection.djpool_charset:
+            connection.set_character_set(connection.djpool_charset)
+
+
+def _ending(connection: Any, end: Callable[[], None]) -> Callable[[], None]:
+    def watch() -> None:
+        end()
+        connection.djpool_began = False
 
     return watch
 
@@ -100,10 +131,11 @@ class WhileConnecting(float):
 class PyMySQLDriver(MySQLdbDriver):
     """PyMySQL's words. It has no public name for its socket and its timeouts."""
 
-    def __init__(self, connector: Connector) -> None:
-        super().__init__(connector)
-        self._open = connector.connect
-        self.connect = self._connect
+    kept = (
+        *("cursorclass", "encoders", "decoders", "use_unicode", "encoding"),
+        *("charset", "collation", "sql_mode", "init_command", "autocommit_mode"),
+        *("max_allowed_packet", "_read_timeout", "_write_timeout", "_local_infile"),
+    )
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
@@ -130,6 +162,19 @@ class PyMySQLDriver(MySQLdbDriver):
             and not connection.server_status & IN_TRANSACTION
             and connection.get_autocommit() == self._autocommit
         )
+
+    def fileno(self, connection: Any) -> int | None:
+        fd: int = connection._sock.fileno()  # noqa: SLF001
+        return fd
+
+    def reset(self, connection: Any) -> None:
+        connection._execute_command(RESET_CONNECTION, b"")  # noqa: SLF001
+        connection._read_ok_packet()  # noqa: SLF001
+
+    def rows(self, connection: Any, statement: str) -> Iterable[Sequence[Any]]:
+        connection.query(statement)
+        rows: Sequence[Sequence[Any]] = connection._result.rows or ()  # noqa: SLF001
+        return rows
 
 
 def is_pymysql() -> bool:

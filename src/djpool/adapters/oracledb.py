@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +25,12 @@ from djpool.adapters.oracledb_inside import (
     keep_from_children,
 )
 from djpool.adapters.oracledb_pool import KNOWN, OracleNativePool
+from djpool.adapters.oracledb_session import Origin, statements
 from djpool.adapters.sockets import is_quiet
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
+from djpool.core.session import Change, Irreparable
 
 #: How the Django connection that opens a session is to get it; None is "as ever".
 connecting: ContextVar[Callable[..., Any] | None] = ContextVar(
@@ -44,16 +48,29 @@ KEPT = (
     "stmtcachesize",
 )
 _kept = operator.attrgetter(*KEPT)
+# ORA numbers. No password was given, it is wrong, it has expired.
+LOGIN = frozenset({1005, 1017, 28001})
+# Too many sessions, or processes; no handler free, in three ways; about to start.
+FULL = frozenset({18, 20, 12516, 12519, 12520, 1033})
+# Open for reading only; shut, shutting down, or ended.
+STEPPED_DOWN = frozenset({16000, 1034, 1089, 1090, 1092})
+# Also kept there, but seldom set.
+ALSO_KEPT = ("operation_callback", "round_trip_callback")
+_also_kept = operator.attrgetter(*ALSO_KEPT)
+# Rows at a time: more than there are settings, roles and contexts.
+MANY = 1000
 
 
 class OracleDriver(Driver):
     """python-oracledb's words."""
 
     vendor = "oracle"
+    changes = staticmethod(statements)
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(self._connect)
         self._open = connector.connect
+        self._setup = connector.setup
         #: Opens a session: with a deadline, and what `oracledb.connect()` takes.
         self.opens: Callable[..., Any] = open_session
 
@@ -75,6 +92,9 @@ class OracleDriver(Driver):
         keep_from_children(connection)
         connection.djpool_socket = find_socket(connection._impl)  # noqa: SLF001
         connection.djpool_kept = _kept(connection)
+        connection.djpool_by_hand = False
+        # In the instance, where whoever has the connection looks first.
+        connection.cursor = _noted(connection, connection.cursor)
         return connection
 
     def peek(self, connection: Any) -> bool:
@@ -107,6 +127,51 @@ class OracleDriver(Driver):
         for name, value in zip(KEPT, connection.djpool_kept, strict=True):
             setattr(connection, name, value)
 
+    def remember(self, connection: Any) -> None:
+        # Each session is asked: triggers that run at a logon may tell them apart.
+        origin = Origin(self._setup(), partial(_rows, connection))
+        connection.djpool_origin = origin
+        connection.djpool_also_kept = _also_kept(connection)
+        connection.djpool_schema = connection.current_schema
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        if connection.djpool_by_hand:
+            raise Irreparable("somebody made cursors by hand, which djpool cannot see")
+        if change & Change.UNKNOWN:
+            self._restore_python(connection)
+        deadline = time.monotonic() + timeout
+        patience = connection.call_timeout
+
+        def say(
+            statement: str, parameters: Mapping[str, Any]
+        ) -> Iterable[Sequence[Any]]:
+            _assert_healthy(connection)
+            left = deadline - time.monotonic()
+            # Half of it: see ping().
+            connection.call_timeout = max(int(left * 1000 / 2), 1)
+            return _rows(connection, statement, parameters)
+
+        connection.djpool_origin.go_back(say)
+        _assert_healthy(connection)
+        connection.call_timeout = patience
+
+    def _restore_python(self, connection: Any) -> None:
+        for name, value in zip(ALSO_KEPT, connection.djpool_also_kept, strict=True):
+            setattr(connection, name, value)
+        if connection.current_schema != connection.djpool_schema:
+            # It was set here, and the server is told with the next statement.
+            connection.current_schema = connection.djpool_origin.schema
+            connection.djpool_schema = connection.djpool_origin.schema
+
+    def refuses_login(self, error: BaseException) -> bool:
+        return _number(error) in LOGIN
+
+    def is_full(self, error: BaseException) -> bool:
+        return _number(error) in FULL
+
+    def stepped_down(self, error: BaseException) -> bool:
+        return _number(error) in STEPPED_DOWN
+
     def close(self, connection: Any) -> None:
         try:
             if connection.is_healthy():
@@ -116,6 +181,31 @@ class OracleDriver(Driver):
             # After a reset by the server, the driver forgets to.
             if (handle := connection.djpool_socket) is not None:
                 handle.close()
+
+
+def _number(error: BaseException) -> int | None:
+    """Its ORA number, also where the driver has put it into one of its own."""
+    found = re.search(r"ORA-(\d{5})", str(error))
+    return None if found is None else int(found[1])
+
+
+def _noted(connection: Any, cursor: Callable[..., Any]) -> Callable[..., Any]:
+    """A connection's `cursor()` that says so: what such a cursor runs is not seen."""
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        connection.djpool_by_hand = True
+        return cursor(*args, **kwargs)
+
+    return note
+
+
+def _rows(
+    connection: Any, statement: str, parameters: Mapping[str, Any]
+) -> Iterable[Sequence[Any]]:
+    with oracledb.Cursor(connection) as cursor:
+        cursor.arraysize = cursor.prefetchrows = MANY
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 def _too_late(timeout: float, why: str = "") -> oracledb.OperationalError:
@@ -156,6 +246,7 @@ class OracleAdapter(Adapter):
     ) -> tuple[Driver, NativePool | None]:
         driver, native = Adapter.build(self, options, connector)
         if isinstance(driver, OracleDriver) and isinstance(native, OracleNativePool):
+            native.beside = open_session
             driver.opens = native.open_session
         return driver, native
 

@@ -46,6 +46,8 @@ SETTINGS: dict[str, Any] = {
 }
 # Also with sessions out: they are closed by those who have them.
 FORCE = True
+# Seconds after which the pool's thread counts as busy.
+SLOW = 0.25
 # Seconds after a caller's deadline, in which the driver's own error can arrive.
 GRACE = 0.2
 
@@ -130,8 +132,13 @@ class SessionPool(_ConnectionPool):  # type: ignore[misc]
         self._round_trip_callback = inside.round_trip_callback
         self.session_callback = inside.session_callback
         self.on_connect_callback = inside.on_connect_callback
+        self._params = inside  # the pool's inside goes by them from now on
         self.inside = self._impl = _Inside(dsn, inside)
         keep_from_children(self)
+
+    def log_on_as(self, **settings: Any) -> None:
+        """Use these settings for the sessions that are opened from now on."""
+        self._params.set(settings)
 
     def open_session(self, deadline: Deadline) -> Any:
         """`acquire()` with a deadline, for good."""
@@ -141,6 +148,7 @@ class SessionPool(_ConnectionPool):  # type: ignore[misc]
         finally:
             del self.inside.asking.deadline
         connection.djpool_inside = connection._impl  # noqa: SLF001
+        connection.djpool_native = self
         self.inside.lent.add(connection.djpool_inside)
         deadline.undo = functools.partial(self.drop_session, connection)
         deadline.watch(connection.djpool_inside)
@@ -173,14 +181,43 @@ class OracleNativePool:
             raise OptionsError(f"native: oracledb refuses it: {error}") from error
         #: None until the first session is wanted: it has a thread.
         self.native: Any = None
-        self._lock = threading.Lock()  # guards making `native`
+        # Where `native` leads, and as whom it logs on.
+        self._dsn = ""
+        self._login: dict[str, Any] = {}
+        self._lock = threading.Lock()  # guards all these, and making a pool
+        # Held while a caller has the pool's one thread connect.
+        self._connects = threading.Lock()
+        #: How a session is opened without the pool.
+        self.beside: Callable[..., Any] = oracledb.connect
 
     def open_session(self, deadline: Deadline, dsn: str, **settings: Any) -> Any:
-        """`oracledb.connect()` with a deadline, by way of the pool."""
+        """`oracledb.connect()` with a deadline, by way of the pool.
+
+        Where the pool's thread is busy with a connect that is slow, perhaps for
+        ever, without it: such a session is djpool's like any other.
+        """
+        if not self._connects.acquire(timeout=min(SLOW, deadline.seconds)):
+            return self.beside(deadline, dsn, **settings)
+        try:
+            return self._open_in_pool(deadline, dsn, settings)
+        finally:
+            self._connects.release()
+
+    def _open_in_pool(
+        self, deadline: Deadline, dsn: str, settings: dict[str, Any]
+    ) -> Any:
+        login = {name: settings.get(name) for name in ("user", "password")}
+        left = None
         with self._lock:
-            if self.native is None:
-                self.native = self._make(dsn, settings)
-        return self.native.open_session(deadline)
+            if self.native is None or dsn != self._dsn:
+                left, self.native = self.native, self._make(dsn, settings)
+            elif login != self._login:
+                self.native.log_on_as(**login)
+            self._dsn, self._login = dsn, login
+            native = self.native
+        if left is not None:
+            _close(left)
+        return native.open_session(deadline)
 
     def _make(self, dsn: str, settings: dict[str, Any]) -> SessionPool:
         if "conn_class" in settings:
@@ -200,17 +237,19 @@ class OracleNativePool:
         """Nothing to give: see the module."""
 
     def drop(self, connection: Any) -> None:
-        if self.native is not None:
-            self.native.drop_session(connection)
+        if (native := getattr(connection, "djpool_native", None)) is not None:
+            native.drop_session(connection)
 
     def close(self) -> None:
         if self.native is not None:
-            # Waits for a connect that is under way, which has its deadline.
-            closer = threading.Thread(
-                target=self.native.inside.close, args=[FORCE], daemon=True
-            )
-            closer.start()
-            closer.join(0.1)
+            _close(self.native)
+
+
+def _close(native: SessionPool) -> None:
+    # Waits for a connect that is under way, which has its deadline.
+    closer = threading.Thread(target=native.inside.close, args=[FORCE], daemon=True)
+    closer.start()
+    closer.join(0.1)
 
 
 def _in_daemon(make: Callable[[], SessionPool]) -> SessionPool:

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg import sql
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn
+from psycopg.rows import tuple_row
 
-from djpool.adapters.libpq import limit_connect
+from djpool.adapters.libpq import Origin, limit_connect, statements
+from djpool.adapters.libpq_errors import LibpqErrors
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver, NativePool
+from djpool.core.driver import NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
+from djpool.core.session import Change
 
 # A plain int: this comparison is on the hot path.
 IDLE = int(TransactionStatus.IDLE)
 UNUSABLE = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 
 
-class PsycopgDriver(Driver):
+# What a connection keeps in Python, apart from `autocommit`.
+KEPT = (
+    *("isolation_level", "read_only", "deferrable", "row_factory", "cursor_factory"),
+    *("server_cursor_factory", "prepare_threshold", "prepared_max"),
+)
+_kept = operator.attrgetter(*KEPT)
+
+
+class PsycopgDriver(LibpqErrors):
     """psycopg's words."""
 
     vendor = "postgresql"
+    changes = staticmethod(statements)
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(connector.connect)
         self._autocommit = connector.autocommit
+        self._setup = connector.setup
 
     def peek(self, connection: Any) -> bool:
         try:
@@ -37,27 +54,8 @@ class PsycopgDriver(Driver):
             return False  # closed: it has no socket
 
     def ping(self, connection: Any, timeout: float) -> None:
-        # An empty query straight through libpq: one round trip, no transaction,
-        # and a deadline, which Connection.execute() does not have.
-        pgconn = connection.pgconn
-        deadline = time.monotonic() + timeout
-        pgconn.send_query(b"")
-        while True:
-            # Before each result, also the one that says that there is no more: it may
-            # come later, and get_result() would wait for it, for ever, and with
-            # Python's lock held, so that no other thread of the process runs.
-            while pgconn.is_busy():
-                left = max(deadline - time.monotonic(), 0.0)
-                if not wait_readable(pgconn.socket, left):
-                    raise TimeoutError(f"no answer to a ping in {timeout:g} s")
-                pgconn.consume_input()
-            if (result := pgconn.get_result()) is None:
-                break
-            result.clear()
-        if pgconn.transaction_status != IDLE:
-            raise psycopg.OperationalError(
-                f"the connection is {pgconn.error_message.decode(errors='replace')}"
-            )
+        # An empty query: one round trip, and no transaction.
+        _say(connection.pgconn, "", timeout)
 
     def at_rest(self, connection: Any) -> bool:
         return (
@@ -72,6 +70,74 @@ class PsycopgDriver(Driver):
             raise psycopg.OperationalError(f"the connection came back {name}")
         connection.rollback()
         connection.autocommit = self._autocommit
+
+    def remember(self, connection: Any) -> None:
+        connection.djpool_origin = Origin(
+            lambda query: _rows(connection, query),
+            lambda text: sql.quote(text, connection),
+            self._setup(),
+        )
+        if connection.pgconn.transaction_status != IDLE:  # with autocommit off
+            connection.rollback()
+        connection.djpool_kept = _kept(connection), *_lists(connection)
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        if change & Change.UNKNOWN:
+            self._restore_python(connection)
+        _say(connection.pgconn, connection.djpool_origin.way_back(), timeout)
+
+    def _restore_python(self, connection: Any) -> None:
+        values, adapters, notices, notifies = connection.djpool_kept
+        for name, value in zip(KEPT, values, strict=True):
+            if getattr(connection, name) != value:
+                setattr(connection, name, value)
+        connection._adapters = AdaptersMap(adapters)  # noqa: SLF001
+        connection._notice_handlers[:] = notices  # noqa: SLF001
+        connection._notify_handlers[:] = notifies  # noqa: SLF001
+
+
+def _lists(connection: Any) -> tuple[AdaptersMap, list[Any], list[Any]]:
+    """Copies of what one cannot assign, but add to. No public names remove it."""
+    return (
+        AdaptersMap(connection.adapters),
+        list(connection._notice_handlers),  # noqa: SLF001
+        list(connection._notify_handlers),  # noqa: SLF001
+    )
+
+
+def _rows(connection: Any, query: str) -> list[Any]:
+    # Not by its `cursor_factory` and `row_factory`, which may be the project's own. Nor
+    # prepared, whatever it says: it is asked once, and an old PgBouncer knows no such.
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return cursor.execute(query.encode(), prepare=False).fetchall()
+
+
+def _say(pgconn: PGconn, message: str, timeout: float) -> None:
+    """Run statements, whose results are no matter, straight through libpq.
+
+    So there is a deadline, which Connection.execute() does not have.
+    """
+    deadline = time.monotonic() + timeout
+    pgconn.send_query(message.encode())
+    failed = None
+    while True:
+        # Before each result, also the one that says that there is no more: it may come
+        # later, and get_result() would wait for it, for ever, and with Python's lock
+        # held, so that no other thread of the process runs.
+        while pgconn.is_busy():
+            if not wait_readable(pgconn.socket, max(deadline - time.monotonic(), 0.0)):
+                raise TimeoutError(f"no answer in {timeout:g} s")
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            break
+        if result.status == ExecStatus.FATAL_ERROR:
+            failed = result.error_message
+        result.clear()
+    if failed is None and pgconn.transaction_status != IDLE:
+        failed = pgconn.error_message
+    if failed is not None:
+        raise psycopg.OperationalError(failed.decode(errors="replace").strip())
 
 
 def _native(options: PoolOptions) -> NativePool:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Any, NamedTuple
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE as IDLE
+from psycopg2.extensions import QuotedString, cursor
 
-from djpool.adapters.libpq import limit_connect
+from djpool.adapters.libpq import Origin, limit_connect, statements
+from djpool.adapters.libpq_errors import LibpqErrors
 from djpool.adapters.sockets import cut_off, is_quiet
 from djpool.core.adapter import Adapter, Connector
-from djpool.core.driver import Driver
 from djpool.core.options import Offer
+from djpool.core.session import Change
+
+# What a connection keeps in Python, apart from `autocommit`. Assigning the first ones
+# sets defaults in the session.
+KEPT = ("isolation_level", "readonly", "deferrable", "cursor_factory")
+_kept = operator.attrgetter(*KEPT)
 
 
-class Psycopg2Driver(Driver):
+class Psycopg2Driver(LibpqErrors):
     """psycopg2's words."""
 
     vendor = "postgresql"
+    changes = staticmethod(statements)
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(connector.connect)
         self._autocommit = connector.autocommit
+        self._setup = connector.setup
+        # By the id of an open connection, which takes no attributes.
+        self._origins: dict[int, tuple[Origin, Kept]] = {}
 
     def peek(self, connection: Any) -> bool:
         return not connection.closed and is_quiet(connection.fileno())
@@ -45,6 +57,78 @@ class Psycopg2Driver(Driver):
             with connection.cursor() as cursor:
                 cursor.execute("ROLLBACK")
         connection.autocommit = self._autocommit
+
+    def remember(self, connection: Any) -> None:
+        origin = Origin(
+            lambda query: _rows(connection, query),
+            lambda text: _literal(connection, text),
+            self._setup(),
+        )
+        if not self._autocommit:
+            connection.rollback()
+        kept = Kept(
+            _kept(connection),
+            connection.encoding,
+            dict(connection.string_types),
+            dict(connection.binary_types),
+        )
+        self._origins[id(connection)] = origin, kept
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        origin, kept = self._origins[id(connection)]
+        way_back = origin.way_back()
+        with cut_off(connection.fileno(), timeout):
+            if change & Change.UNKNOWN:
+                kept.give_back(connection)
+            with cursor_of(connection) as asking:
+                asking.execute(way_back)
+        if not self._autocommit:
+            connection.commit()
+
+    def close(self, connection: Any) -> None:
+        self._origins.pop(id(connection), None)
+        connection.close()
+
+
+class Kept(NamedTuple):
+    """What a connection kept in Python when it was new."""
+
+    values: tuple[Any, ...]
+    encoding: str
+    string_types: dict[int, Any]
+    binary_types: dict[int, Any]
+
+    def give_back(self, connection: Any) -> None:
+        """Let the connection have it again."""
+        for name, value in zip(KEPT, self.values, strict=True):
+            if getattr(connection, name) != value:
+                setattr(connection, name, value)
+        if connection.encoding != self.encoding:
+            connection.set_client_encoding(self.encoding)
+        for kept, now in (
+            (self.string_types, connection.string_types),
+            (self.binary_types, connection.binary_types),
+        ):
+            now.clear()
+            now.update(kept)
+        connection.notices.clear()
+
+
+def cursor_of(connection: Any) -> Any:
+    """A cursor of the driver's own, whatever `cursor_factory` is."""
+    return connection.cursor(cursor_factory=cursor)
+
+
+def _rows(connection: Any, query: str) -> list[Any]:
+    with cursor_of(connection) as asking:
+        asking.execute(query)
+        return list(asking.fetchall())
+
+
+def _literal(connection: Any, text: str) -> str:
+    adapted = QuotedString(text)
+    adapted.prepare(connection)
+    return str(adapted)
 
 
 adapter = Adapter(offer=Offer(), driver=Psycopg2Driver, limit=limit_connect)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from djpool.adapters.sqlite3_session import Origin, statements
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
 from djpool.core.options import Offer
+from djpool.core.session import Change
 
 
 class Sqlite3Driver(Driver):
@@ -19,6 +21,7 @@ class Sqlite3Driver(Driver):
     """
 
     vendor = "sqlite"
+    changes = staticmethod(statements)
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(self._connect)
@@ -28,6 +31,7 @@ class Sqlite3Driver(Driver):
         # By the id of an open connection, which takes no attributes: the path
         # of its file, and which file that was.
         self._files: dict[int, tuple[str, tuple[int, int] | None]] = {}
+        self._origins: dict[int, Origin] = {}
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
@@ -59,8 +63,15 @@ class Sqlite3Driver(Driver):
         connection.rollback()
         connection.isolation_level = self._at_rest_level
 
+    def remember(self, connection: Any) -> None:
+        self._origins[id(connection)] = Origin(connection)
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        self._origins[id(connection)].go_back(connection, change)
+
     def close(self, connection: Any) -> None:
         self._files.pop(id(connection), None)
+        self._origins.pop(id(connection), None)
         connection.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,15 @@ class Connector:
     `connect` opens a connection in so many seconds; `autocommit` is how the
     project's settings want connections to be while they are at rest. `open` does
     what `connect` does, and gives the Django connection that did it, too: for an
-    adapter that has no words of its own. There is none without Django.
+    adapter that has no words of its own. There is none without Django. `setup` says
+    what was run on the connection that the calling thread opened last, once it was
+    connected, and may have changed its session.
     """
 
     connect: Callable[[float], Any]
     autocommit: bool = True
     open: Callable[[float], tuple[Any, Any]] | None = None
+    setup: Callable[[], Sequence[str]] = tuple
 
 
 def _unlimited(params: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:  # noqa: ARG001 (uniform)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from djpool.core.errors import OptionsError
+from djpool.core.session import BEGIN, Change, any_database
 from djpool.core.slot import Slot
 
 
@@ -23,6 +24,9 @@ class Driver:
 
     #: The database's kind, as Django's `connection.vendor` says it.
     vendor = "unknown"
+
+    #: What a statement may change in its session: the `Change` as a plain number.
+    changes: Callable[[Any], int] = staticmethod(any_database(*BEGIN))
 
     def __init__(self, connect: Callable[[float], Any]) -> None:
         """`connect` opens a connection, ready for use, in so many seconds at most.
@@ -51,9 +55,54 @@ class Driver:
     def tidy(self, connection: Any) -> None:
         """Bring a session to rest, or raise if that cannot be. May block."""
 
+    def in_transaction(self, connection: Any) -> bool:
+        """Whether the session is amid something, as far as is known without asking.
+
+        Must not block or raise.
+        """
+        try:
+            return not self.at_rest(connection)
+        except Exception:  # noqa: BLE001 (closed, say: it is looked at when it is back)
+            return True
+
+    def remember(self, connection: Any) -> None:
+        """Keep in mind the state of a new session, for `restore()`. May block."""
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        """Bring a session at rest back to the state it had when it was remembered.
+
+        In `timeout` seconds, or raise: then the connection is closed. May block.
+
+        Args:
+            connection: It is at rest.
+            change: What may be other than it was.
+            timeout: Seconds until it should be given up.
+        """
+        raise NotImplementedError("this driver's sessions cannot be restored")
+
     def close(self, connection: Any) -> None:
         """Close the connection. Errors are logged; it counts as closed anyway."""
         connection.close()
+
+    # What errors mean. Never called on the way of what goes well; must not block.
+
+    def refuses_login(self, error: BaseException) -> bool:
+        """Whether connecting failed because of user or password: others may do."""
+        return False
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether connecting failed because of the moment: soon it may do.
+
+        The server has too many connections, or is about to start.
+        """
+        return False
+
+    def stepped_down(self, error: BaseException) -> bool:
+        """Whether a statement failed because its server is read-only, or shuts down.
+
+        Then others of this pool's connections lead to the same server.
+        """
+        return False
 
 
 class NativePool(Protocol):

@@ -57,7 +57,7 @@ class ErrorKinds(NamedTuple):
 CORE_ERRORS = ErrorKinds()
 
 
-def without_frames(error: Exception) -> BaseException:
+def without_frames(error: BaseException) -> BaseException:
     """A copy to keep for later: the original's traceback holds on to locals."""
     try:
         kept = copy.copy(error)

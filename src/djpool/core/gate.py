@@ -9,6 +9,9 @@ warm while the others grow old and are closed. Taking one from it, and laying
 one down, are atomic (`deque.pop()`, `deque.append()`) and need no lock while
 nobody waits. Who lays a slot down looks at the queue afterwards, and who joins
 the queue looks at the stack afterwards: one of the two sees the other.
+
+While connections are slow to open, or fail to, the first in the queue also waits for
+the time at which another may be tried. It wakes itself then, and serves the queue.
 """
 
 from __future__ import annotations
@@ -16,12 +19,17 @@ from __future__ import annotations
 import contextlib
 import enum
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 from djpool.core.options import LONGEST
 from djpool.core.slot import Entry, Slot
 from djpool.core.stats import Counters
+
+# After so many seconds a connect is slow, and another may begin beside it: what it
+# waits for may never come. With each of those the time doubles.
+SLOW = 0.5
 
 
 class Refused(enum.Enum):
@@ -33,14 +41,26 @@ class Refused(enum.Enum):
 
 
 class Waiter:
-    """A place in the queue. `wake` is released once, when its turn has come."""
+    """A place in the queue. The gate's lock guards it, but for `wake`."""
 
-    __slots__ = ("slot", "wake")
+    __slots__ = ("alarm", "called", "failure", "slot", "wake")
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
+        #: Why a connect failed whose outcome it shares.
+        self.failure: BaseException | None = None
+        #: When it wakes by itself, on `time.monotonic()`, to serve the queue.
+        self.alarm = float("inf")
+        #: Whether `wake` is released already.
+        self.called = False
         self.wake = threading.Lock()
         self.wake.acquire()
+
+    def call(self) -> None:
+        """Have it look at what has changed."""
+        if not self.called:
+            self.called = True
+            self.wake.release()
 
 
 class Gate:
@@ -56,14 +76,21 @@ class Gate:
         max_size: int,
         max_waiting: int | None,
         on_lost: Callable[[Entry | None, bool], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lock = threading.Lock()
+        self._clock = clock  # for connects; waiters wait in real time
         self.min_size = min_size
         self.max_size = max_size
         self.max_waiting = max_waiting
         self._on_lost = on_lost  # what every slot's finaliser calls
         self.size = 0  # slots that exist: at rest, lent, or being opened
         self.opening = 0  # of these: their connection is being opened
+        self._begun = float("-inf")  # when the last of them began to be
+        self._paused_until = float("-inf")  # until then no other begins
+        # Whether what came back has served anybody, since a connect failed.
+        self._serves = True
+        self.mending = 0  # of these: given back, and not ready yet
         self.free: deque[Slot] = deque()
         self.waiters: deque[Waiter] = deque()
         self.barred = False  # nobody is let in: suspended, or closed
@@ -78,18 +105,29 @@ class Gate:
         """Whether so many wait that nobody else may. Ask under the lock."""
         return self.max_waiting is not None and len(self.waiters) >= self.max_waiting
 
-    def queue(self, timeout: float) -> Slot | Refused:
+    @property
+    def suspended(self) -> bool:
+        """Whether callers are to wait for `resume()`."""
+        return self.barred and not self.closed
+
+    def queue(
+        self, timeout: float, *, first: bool = False
+    ) -> Slot | Refused | BaseException:
         """A slot, when the caller's turn has come, in `timeout` seconds at most.
 
-        A slot that is `opening` is the right to open a connection.
+        A slot that is `opening` is the right to open a connection. An exception is
+        why somebody else's connect failed, which the caller has waited for: to be
+        raised, a copy of it. `first` is for who was first already.
         """
         waiter = Waiter()
+        ends = time.monotonic() + min(timeout, LONGEST)
         try:
             with self.lock:
-                refused = self._join_locked(waiter, timeout)
+                refused = self._join_locked(waiter, timeout, first=first)
             if refused is not None:
                 return refused
-            waiter.wake.acquire(timeout=min(timeout, LONGEST))
+            while self._goes_on_waiting(waiter, ends):
+                pass
         except BaseException:
             turn = self._leave_queue(waiter)
             if isinstance(turn, Slot):
@@ -97,39 +135,62 @@ class Gate:
             raise
         return self._leave_queue(waiter)
 
-    def _join_locked(self, waiter: Waiter, timeout: float) -> Slot | Refused | None:
+    def _join_locked(
+        self, waiter: Waiter, timeout: float, *, first: bool
+    ) -> Slot | Refused | None:
         """Join the queue, or say at once what comes of it."""
         if self.closed:
             return Refused.CLOSED
-        if not self.waiters and (slot := self._admit_locked()) is not None:
+        patient = timeout > 0
+        if not self.waiters and (slot := self._admit_locked(patient)) is not None:
             return slot
-        if timeout <= 0:
+        if not patient:
             self.counters.timeouts += 1
             return Refused.TIMEOUT
-        if self.crowded:
+        if first:
+            self.waiters.appendleft(waiter)
+        elif self.crowded:
             self.counters.rejected += 1
             return Refused.BUSY
-        self.counters.waited += 1
-        self.waiters.append(waiter)
+        else:
+            self.counters.waited += 1
+            self.waiters.append(waiter)
         # What was laid down since the look at the stack, by somebody who saw an
         # empty queue, is for the first in it.
         self._serve_locked()
         return None
 
-    def _leave_queue(self, waiter: Waiter) -> Slot | Refused:
+    def _goes_on_waiting(self, waiter: Waiter, ends: float) -> bool:
+        """Wait for something to happen; whether the waiter is to wait for more."""
+        wakes = min(ends, waiter.alarm)
+        called = waiter.wake.acquire(timeout=max(wakes - time.monotonic(), 0.0))
+        with self.lock:
+            if called:
+                waiter.called = False
+            now = time.monotonic()
+            if now >= waiter.alarm:
+                waiter.alarm = float("inf")
+                self._serve_locked()
+            waits = waiter.slot is None and waiter.failure is None
+            return waits and now < ends and not self.closed
+
+    def _leave_queue(self, waiter: Waiter) -> Slot | Refused | BaseException:
         with self.lock:
             # Turns are given under this lock. So it has come by now, or the
             # waiter goes and cannot be given one: no slot ever goes to a caller
             # who left.
-            if waiter.slot is None:
+            if waiter.slot is None and waiter.failure is None:
                 # Perhaps what came free for us was announced by nobody, because
                 # whoever laid it down was interrupted after that.
                 self._serve_locked()
             with contextlib.suppress(ValueError):  # gone, as is usual once served
                 self.waiters.remove(waiter)
+                self._serve_locked()  # the next in the queue may need an alarm
             slot, waiter.slot = waiter.slot, None
             if slot is not None:
                 return slot
+            if waiter.failure is not None:
+                return waiter.failure
             if self.closed:
                 return Refused.CLOSED
             self.counters.timeouts += 1
@@ -142,11 +203,13 @@ class Gate:
                 return self._open_locked()
         return None
 
-    def replace(self, slot: Slot) -> Slot:
+    def replace(self, slot: Slot, *, patient: bool) -> Slot | None:
         """Go on after the connection of `slot` was closed, or went missing.
 
         With a free slot if there is one, else with the right to open another
-        connection in the same place.
+        connection in the same place. Or with nothing, if the caller is `patient` and
+        somebody opens one already: then it is to queue, as the first, because one
+        connection often serves all whose own were lost together.
         """
         with self.lock:
             if not self.closed and self.free:
@@ -158,6 +221,11 @@ class Gate:
                     self.size -= 1
                     slot.on_lost = None
                     return other
+            now = self._clock()
+            if patient and (self.opening or now < self._paused_until):
+                self._remove_locked(slot)
+                return None
+            self._begun = now
             self.opening += 1
             slot.opening = True
             return slot
@@ -171,6 +239,14 @@ class Gate:
             slot.opening = False
             self.counters.opened += 1
             self.counters.opens.add(seconds)
+            self._paused_until = float("-inf")
+            self._serves = True
+            self._serve_locked()
+
+    def mend(self, change: int) -> None:
+        """One more (or, with -1, one fewer) is given back, and not ready yet."""
+        with self.lock:
+            self.mending += change
             self._serve_locked()
 
     def lay_down(self, slot: Slot) -> None:
@@ -188,13 +264,30 @@ class Gate:
         Does nothing for a slot that does not count any more.
         """
         with self.lock:
-            if slot.on_lost is None:
+            if slot.on_lost is not None:
+                self._remove_locked(slot)
+
+    def back_off(self, seconds: float) -> None:
+        """A connect failed: let the next one begin only in so many seconds."""
+        with self.lock:
+            self._paused_until = self._clock() + seconds
+
+    def share(self, failure: BaseException) -> None:
+        """Tell those in the queue why a connect failed, unless waiting can help.
+
+        It can while connections come back that are in use. Whether they do shows in
+        whether anybody was served with one since the last failure.
+        """
+        with self.lock:
+            helps = self._serves and self.size > self.opening
+            self._serves = False
+            if helps or self.barred:
                 return
-            self.size -= 1
-            self.opening -= slot.opening
-            slot.on_lost = None
-            self._tighten_locked()
-            self._serve_locked()
+            while self.waiters:
+                waiter = self.waiters.popleft()
+                if waiter.slot is None:
+                    waiter.failure = failure
+                    waiter.call()
 
     def serve(self) -> None:
         """Let in whoever can be let in."""
@@ -229,26 +322,40 @@ class Gate:
             self._tighten_locked()
             while self.waiters:
                 waiter = self.waiters.popleft()
-                if waiter.slot is None:
-                    waiter.wake.release()
+                waiter.call()
 
     # -- decisions: the caller holds the lock ----------------------------------
 
-    def _admit_locked(self) -> Slot | None:
+    def _admit_locked(self, patient: bool = True) -> Slot | None:
         if self.barred:
             return None
         try:
-            return self.free.pop()
+            slot = self.free.pop()
         except IndexError:
             pass
-        # One connect at a time. While it is under way, connections come back,
-        # and a burst of callers is often served by fewer than it has heads.
-        if self.size < self.max_size and not self.opening:
-            return self._open_locked()
-        return None
+        else:
+            self._serves = True
+            return slot
+        return self._open_locked() if self._due_locked(patient) == 0 else None
+
+    def _due_locked(self, patient: bool = True) -> float | None:
+        """Seconds until another connect may begin; None if it is not time that lacks.
+
+        Who is not `patient` cannot wait for the end of a pause.
+        """
+        # None while a connection is about to be ready, and one at a time. Meanwhile
+        # others come back, and a burst of callers is often served by fewer than it
+        # has heads.
+        if self.barred or self.mending or self.size >= self.max_size:
+            return None
+        due = self._paused_until if patient else float("-inf")
+        if self.opening:
+            due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
+        return max(due - self._clock(), 0.0)
 
     def _open_locked(self) -> Slot:
         slot = Slot()
+        self._begun = self._clock()
         self.size += 1
         self.opening += 1
         slot.opening = True
@@ -261,11 +368,28 @@ class Gate:
             if waiter.slot is None:
                 waiter.slot = self._admit_locked()
                 if waiter.slot is None:
+                    self._set_alarm_locked(waiter)
                     return
-                waiter.wake.release()
+                waiter.call()
             # Woken before it leaves the queue: after an interruption between the
             # two the next call passes over it, or it removes itself.
             self.waiters.popleft()
+
+    def _set_alarm_locked(self, waiter: Waiter) -> None:
+        """Have the first in the queue wake when another connect may begin."""
+        if (due := self._due_locked()) is None:
+            return
+        alarm = time.monotonic() + max(due, 0.001)
+        if alarm < waiter.alarm:
+            waiter.alarm = alarm
+            waiter.call()
+
+    def _remove_locked(self, slot: Slot) -> None:
+        self.size -= 1
+        self.opening -= slot.opening
+        slot.on_lost = None
+        self._tighten_locked()
+        self._serve_locked()
 
     def _tighten_locked(self) -> None:
         self.tight = self.closed or self.size > self.max_size

@@ -13,6 +13,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from djpool.core.aside import Aside
 from djpool.core.options import LONGEST
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         # SimpleQueue, because finalisers put into it, wherever they run.
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        #: A thread for what takes a moment, and need not keep anybody waiting.
+        self.aside = Aside()
         self._forked = False  # this is a child, and the pools are its parent's
 
     def watch(self, pool: Pool) -> None:
@@ -68,6 +71,7 @@ class Keeper:
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
         self._forked = True
+        self.aside.after_fork()
 
     def _run(self) -> None:
         due: weakref.WeakKeyDictionary[Pool, float] = weakref.WeakKeyDictionary()

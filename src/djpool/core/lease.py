@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 class Holder(Protocol):
     """Through whom an owner uses a lease, and who can be asked to let go of it."""
 
-    def djpool_let_go(self, lease: Lease, *, dead: bool) -> bool:
+    def djpool_let_go(self, lease: Lease, *, dead: bool, over: bool) -> bool:
         """Let go of the lease unless it is in use; whether that was done.
 
         Called in any thread. If `dead`, its owner has ended and can use it no more.
+        If `over`, its owner is done with it, but for what is just going on; if not,
+        the owner may come back to what it left in the session.
         Who answers True does not use the connection after that.
         """
 
@@ -85,10 +87,17 @@ class Lease:
         self.connection = None
         self._pool.throw_away(slot)
 
-    def take_away(self) -> Slot | None:
-        """End it in place of its owner; None if it is in use, or has ended."""
+    def take_away(self, *, over: bool = True) -> Slot | None:
+        """End it in place of its owner; None if it is in use, or has ended.
+
+        `over` is whether the owner is done with it.
+        """
         holder = self.holder() if self.holder is not None else None
-        if holder is not None and not holder.djpool_let_go(self, dead=self.owner.ended):
+        dead = self.owner.ended
+        if holder is None:
+            if not (dead or over):
+                return None  # nobody could tell whether it is in use
+        elif not holder.djpool_let_go(self, dead=dead, over=over):
             return None
         try:
             slot = self._token.pop()
@@ -128,11 +137,26 @@ class Lease:
             if slot.entry is not None:
                 slot.entry.expires_at = EVICTED
 
+    def changed(self, change: int) -> None:
+        """Have the session restored when the lease ends: see `session.Change`."""
+        for slot in list(self._token):  # one, or none any more
+            if slot.entry is not None:
+                slot.entry.changed |= change
+
     def tell(self, about: str) -> None:
         """Say what it is for, in words for messages."""
         for slot in list(self._token):  # one, or none any more
             if slot.entry is not None:
                 slot.entry.about = about
+
+    def notice(self, error: BaseException) -> None:
+        """Tell the pool what a statement failed of: perhaps the server is to be left.
+
+        Must not be called with a lock held. Never raises.
+        """
+        for slot in list(self._token):
+            if slot.entry is not None:
+                self._pool.notice(slot.entry, error)
 
     def suspect(self) -> None:
         """Have the connection pinged before its next lease: an error was seen."""

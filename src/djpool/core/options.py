@@ -29,7 +29,6 @@ class ProblemKind(enum.Enum):
     UNKNOWN = enum.auto()
     TYPE = enum.auto()
     BOUNDS = enum.auto()
-    UNAVAILABLE = enum.auto()  # a part of djpool that is still to come
     REFUSED = enum.auto()  # belongs to a native pool, and means nothing here
 
 
@@ -238,13 +237,11 @@ class NativeKey:
 class Offer:
     """What one backend can do, to check a project's options against.
 
-    `keys` are those of the driver's own pool; `unavailable` maps an option and
-    a value to why this version of djpool does not do it yet.
+    `keys` are those of the driver's own pool.
     """
 
     implementations: tuple[str, ...] = ("fallback",)
     keys: Mapping[str, NativeKey] = field(default_factory=dict)
-    unavailable: Mapping[tuple[str, Any], str] = field(default_factory=dict)
 
 
 def is_on(raw: Any) -> bool:
@@ -269,7 +266,6 @@ def parse(
     for key, value in given.items():
         for option, translated in _translate(key, value, offer, problems).items():
             read, problem = _read(option, KINDS[option], translated)
-            problem = problem or _unavailable(option, read, offer)
             if problem is None:
                 values[option] = read
             else:
@@ -362,20 +358,6 @@ def _sizes_problem(min_size: int, max_size: int) -> Problem | None:
         "min_size",
         f"min_size must be from 0 to max_size ({max_size}), not {min_size}",
     )
-
-
-def _unavailable(option: str, value: Any, offer: Offer) -> Problem | None:
-    for (name, refused), why in offer.unavailable.items():
-        if name == option and (
-            (refused is ... and value is not None) or refused == value
-        ):
-            return Problem(
-                ProblemKind.UNAVAILABLE,
-                option,
-                f"{option}: {_shown(option, value)} is not available yet: {why}",
-                "Leave the option out until a later version of djpool has it.",
-            )
-    return None
 
 
 def _is_none(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -25,7 +26,9 @@ from djpool.core.holders import borrower_stack, describe_holder, describe_holder
 from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
+from djpool.core.outage import Outage
 from djpool.core.owner import current_owner
+from djpool.core.session import Change, Irreparable
 from djpool.core.slot import EVICTED, Entry, Slot
 from djpool.core.stats import CloseCause, Durations, PoolStats
 
@@ -36,8 +39,20 @@ logger = logging.getLogger("djpool.pool")
 JITTER = 0.25
 # After failing to open one up to min_size: the first and the longest pause.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# After all connections were replaced because their server stepped down: seconds in
+# which the same costs only the connection that meets it.
+EVICTION_PAUSE = 10.0
+# How long a caller waits for a server that is full, or about to start, to take one
+# more; after that it is told so.
+FULL_PATIENCE = 2.0
+# A connect that fails as late as this before its deadline fails because of that.
+OUT_OF_TIME = 0.05
+# After a login was refused, before it is tried again with what is in force by then.
+RENEWAL_PAUSE = 0.1
 
 
+# Seconds between two statements of one request, if it does nothing else.
+BETWEEN_STATEMENTS = 0.01
 # Seconds until the next look at a lease that is over but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 
@@ -64,6 +79,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         keeper: Keeper | None = None,
         facts: Mapping[str, Any] | None = None,
+        renew: Callable[[], None] | None = None,
     ) -> None:
         """Make a pool; nothing is connected until somebody asks.
 
@@ -77,6 +93,8 @@ class Pool:
             keeper: Calls `maintain()` when it is due. Without one, the owner of
                 the pool does.
             facts: What is true of every connection here, for who leases one.
+            renew: Called when the server refused the login, which is tried once
+                more then, perhaps as somebody else. It must not block.
         """
         self.options = options
         self.alias = alias
@@ -86,14 +104,18 @@ class Pool:
         self._errors = errors
         self._clock = clock
         self._keeper = keeper
+        self._renew = renew
         self._gate = Gate(
             options.min_size, options.max_size, options.max_waiting, self._lose
         )
         self._books: set[Entry] = set()  # guarded by the gate's lock
         # What finalisers found, until _reclaim() comes by.
         self._lost: deque[tuple[Entry | None, bool]] = deque()
-        self._last_error: BaseException | None = None  # of a connect, until one works
+        self._outage = Outage()
+        # When a server that steps down may cost all connections again.
+        self._evicts_again_at = float("-inf")
         self._failures = 0  # in a row, of connects up to min_size
+        self._sweep_at = 0.0  # when an idle connection may be too old
         # Looked up once, for the hot path. A driver's word is None if it is
         # only the default one.
         self._free = self._gate.free
@@ -101,6 +123,24 @@ class Pool:
         self._peek = _own(driver, "peek")
         self._at_rest = _own(driver, "at_rest")
         self._check_after = _check_after(options)
+        # Idle for so long, one that is kept for min_size is pinged by the keeper.
+        self._keepalive = max(options.check_after, options.check_timeout)
+        if options.check is False:
+            self._keepalive = float("inf")
+        # Idle for so long, a connection can be lent without more than the look.
+        self._fresh_for = min(self._check_after, options.max_idle or float("inf"))
+        #: What a statement may change in its session; None if that is no matter.
+        self.changes = _changes(options, driver)
+        self._resets = options.reset != "never"
+        self._resets_always = options.reset == "always"
+        #: Whether leases end with each transaction.
+        self.releases_early = options.release == "transaction"
+        # Idle for no longer than that, a connection is lent without a look. Where
+        # leases end with the request, each has one; where they end with each
+        # transaction, the statements of a request follow each other faster than this.
+        self._look_after = BETWEEN_STATEMENTS if self.releases_early else -1.0
+        #: Whether a transaction is on, as far as is known without asking.
+        self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
         self.traces = options.leak_threshold is not None
         if keeper is not None and options.min_size:
@@ -144,9 +184,13 @@ class Pool:
         now = self._clock()
         if (
             now >= entry.expires_at
-            or now - entry.idle_since > self._check_after
+            or now - entry.idle_since > self._fresh_for
             or entry.suspect
-            or (self._peek is not None and not self._peek(entry.connection))
+            or (
+                now - entry.idle_since > self._look_after
+                and self._peek is not None
+                and not self._peek(entry.connection)
+            )
         ):
             return self._acquire_slowly(slot, timeout)
         entry.direct += 1
@@ -160,7 +204,7 @@ class Pool:
         deadline = started + (patience or self.options.timeout)
         if slot is None:
             slot = self._queue(patience)
-        slot = self._make_sound(slot, deadline)
+        slot = self._insist(slot, patience, deadline)
         entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
         now = self._clock()
         with self._gate.lock:
@@ -182,13 +226,17 @@ class Pool:
     def _queue(self, patience: float) -> Slot:
         if self._keeper is None:
             self._reclaim()
+        if self.releases_early:
+            self._take_what_is_loose()
         if patience:
             self._refuse_the_hopeless()
         slot = self._gate.queue(patience)
+        if isinstance(slot, Slot):
+            self._take_native(slot)
+            return slot
         if isinstance(slot, Refused):
             raise self._refusal(slot, patience)
-        self._take_native(slot)
-        return slot
+        raise without_frames(slot)
 
     def _refuse_the_hopeless(self) -> None:
         """Raise if the caller would wait for what only the caller could give back."""
@@ -204,7 +252,51 @@ class Pool:
         )
         raise self._errors.timeout(self._message(reason, stats), stats)
 
-    def _make_sound(self, slot: Slot, deadline: float) -> Slot:
+    def _insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """`_make_sound()`, and again where that failed and waiting can help."""
+        full_until = deadline
+        while True:
+            try:
+                return self._make_sound(slot, patience, deadline)
+            except Exception as error:
+                until = now = self._clock()
+                if self._driver.is_full(error):
+                    full_until = min(full_until, now + FULL_PATIENCE)
+                    until = full_until
+                if self._gate.suspended:
+                    until = deadline  # what it failed of may be why
+                turn = None
+                if patience and until > now:
+                    turn = self._gate.queue(until - now, first=True)
+                if not isinstance(turn, Slot):
+                    self._share(error, deadline)
+                    raise
+            slot = turn
+            self._take_native(slot)
+
+    def _share(self, error: Exception, deadline: float) -> None:
+        """A connect failed: tell of it, in the log and to those who wait for it."""
+        if not self._gate.closed and self._outage.is_news():
+            logger.warning(
+                "pool %r: no connection can be opened: %s", self._name, _line(error)
+            )
+        # Who ran out of time says nothing about the time that others have.
+        if self._clock() < deadline - OUT_OF_TIME:
+            self._gate.share(without_frames(error))
+
+    def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """After the connection of this slot was closed: another turn."""
+        other = self._gate.replace(slot, patient=patience > 0)
+        if other is not None:
+            return other
+        turn = self._gate.queue(deadline - self._clock(), first=True)
+        if isinstance(turn, Slot):
+            return turn
+        if isinstance(turn, Refused):
+            raise self._refusal(turn, self.options.timeout)
+        raise without_frames(turn)
+
+    def _make_sound(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.
 
         After a dead one it goes on at once: with another that was idle, or by
@@ -222,7 +314,7 @@ class Pool:
                         # every idle one now, and no caller finds the next.
                         self._sweep(self._killed_too)
                     self._close(slot, cause)
-                slot = self._gate.replace(slot)
+                slot = self._go_on(slot, patience, deadline)
                 self._take_native(slot)
             self._open(slot, deadline)
         except BaseException:
@@ -243,11 +335,9 @@ class Pool:
                 self._gate.counters.timeouts += 1
             raise self._refusal(Refused.TIMEOUT, self.options.timeout)
         try:
-            connection = self._driver.connect(deadline - started)
+            connection = self._connect(deadline)
         except Exception as error:
-            with self._gate.lock:
-                self._gate.counters.open_errors += 1
-            self._last_error = without_frames(error)
+            self._gate.back_off(self._outage.failed(without_frames(error)))
             raise
         now = self._clock()
         slot.entry = Entry(connection, now, self._expiry(now))
@@ -256,10 +346,56 @@ class Pool:
             self._books.add(slot.entry)
         if self._native is not None:
             self._native.join(slot)
-        self._last_error = None
         self._gate.opened(slot, now - started)
+        if self._outage.failures:
+            self._tell_of_recovery()
         if self._keeper is not None:
             self._keeper.watch(self)
+
+    def _tell_of_recovery(self) -> None:
+        self._failures = 0
+        self.nudge()  # there may be connections to open, up to min_size
+        if ended := self._outage.end():
+            logger.warning(
+                "pool %r: connections can be opened again, after %.1f s and %d "
+                "failed attempts",
+                self._name,
+                ended.seconds,
+                ended.failures,
+            )
+
+    def _connect(self, deadline: float) -> Any:
+        try:
+            return self._try_to_connect(deadline)
+        except Exception as error:
+            if self._renew is None or not self._driver.refuses_login(error):
+                raise
+            self._renew()
+            logger.info("pool %r: the login was refused, and is renewed", self._name)
+            # Whoever changes a password does so in two places, one after the other.
+            time.sleep(RENEWAL_PAUSE)
+            if self._clock() >= deadline:
+                raise
+        return self._try_to_connect(deadline)
+
+    def _try_to_connect(self, deadline: float) -> Any:
+        try:
+            connection = self._driver.connect(deadline - self._clock())
+            if self._resets:
+                self._remember(connection)
+        except Exception:
+            with self._gate.lock:
+                self._gate.counters.open_errors += 1
+            raise
+        return connection
+
+    def _remember(self, connection: Any) -> None:
+        try:
+            self._driver.remember(connection)
+        except BaseException:
+            with contextlib.suppress(Exception):  # it is the other one that counts
+                self._driver.close(connection)
+            raise
 
     def _expiry(self, now: float) -> float:
         lifetime = self.options.max_lifetime
@@ -270,8 +406,8 @@ class Pool:
     def _fault(self, entry: Entry, deadline: float) -> CloseCause | None:
         """Why a connection that was idle until now must not be lent."""
         now = self._clock()
-        if now >= entry.expires_at:
-            return _age_cause(entry)
+        if (cause := self._age(entry, now)) is not None:
+            return cause
         quiet = self._peek is None or self._peek(entry.connection)
         if self.options.check is False:
             return None if quiet else CloseCause.BROKEN
@@ -307,19 +443,75 @@ class Pool:
             logger.info("pool %r: beyond repair: %s", self._name, error)
             self._discard(slot, CloseCause.BROKEN)
             return
+        if self._resets_always or entry.changed:
+            self._restore(slot, entry)
+        else:
+            self._come_back(slot, entry)
+
+    def _come_back(self, slot: Slot, entry: Entry) -> None:
+        """The session is as it was in the beginning: its slot is for the next one."""
         now = self._clock()
         if now >= entry.expires_at or self._gate.tight:
             self._discard(slot, self._surplus_cause(entry))
             return
-        entry.uses.add(now - entry.acquired_at)
         entry.idle_since = now
-        self._disown(entry, now)
+        if entry.owner is not None:
+            self._end_use(entry, now)
         if self._native is not None:
             self._lay_down(slot)
             return
         self._free.append(slot)
         if self._waiters:
             self._gate.serve()
+
+    # -- sessions that were changed ---------------------------------------------
+
+    def _restore(self, slot: Slot, entry: Entry) -> None:
+        """Bring the session back, in another thread if that hurts nobody."""
+        if entry.changed & Change.TYPES:
+            self.drain()
+        if not self._resets or self._clock() >= entry.expires_at or self._gate.tight:
+            entry.changed = 0
+            self._come_back(slot, entry)
+            return
+        # For a lock, others may be waiting already.
+        if self._keeper is not None and not entry.changed & Change.LOCKS:
+            self._end_use(entry, self._clock())
+            self._gate.mend(1)
+            if self._keeper.aside.do(functools.partial(self._restore_aside, slot)):
+                return
+            self._gate.mend(-1)
+        self._restore_now(slot)
+
+    def _restore_aside(self, slot: Slot) -> None:
+        try:
+            self._restore_now(slot)
+        finally:
+            self._gate.mend(-1)
+
+    def _restore_now(self, slot: Slot) -> None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        change = Change(entry.changed)
+        try:
+            if change & Change.BEYOND:
+                raise Irreparable("it did what cannot be undone")
+            self._driver.restore(entry.connection, change, self.options.check_timeout)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info(
+                "pool %r: a session is closed, since it cannot be restored: %s",
+                self._name,
+                error,
+            )
+            self._discard(slot, CloseCause.RESET)
+            return
+        with self._gate.lock:
+            self._gate.counters.resets += 1
+        entry.changed = 0
+        self._come_back(slot, entry)
+
+    def _end_use(self, entry: Entry, now: float) -> None:
+        entry.uses.add(now - entry.acquired_at)
+        self._disown(entry, now)
 
     def _disown(self, entry: Entry, now: float) -> None:
         """Nobody has the connection any more."""
@@ -343,6 +535,33 @@ class Pool:
                 return
         self._gate.lay_down(slot)
 
+    def notice(self, entry: Entry, error: BaseException) -> None:
+        """A statement failed on this connection. Leave its server, if it says so.
+
+        Then this connection, and all that were opened before this moment, are
+        replaced. What is opened from now on, and meets the same, is a case of its
+        own: either the server has not moved yet, or the session made itself
+        read-only. Such a connection is replaced alone until some time has passed.
+        """
+        if entry.expires_at == EVICTED or not self._driver.stepped_down(error):
+            return
+        now = self._clock()
+        with self._gate.lock:
+            entry.expires_at = EVICTED
+            if now < self._evicts_again_at:
+                return
+            self._evicts_again_at = now + EVICTION_PAUSE
+            count = self._evict_locked()
+        self._sweep_at = now
+        logger.warning(
+            "pool %r: the server is read-only or shuts down, so all connections to "
+            "it (%d) are replaced: %s",
+            self._name,
+            count,
+            _line(error),
+        )
+        self.nudge()  # the keeper closes those that are idle
+
     def throw_away(self, slot: Slot) -> None:
         """A lease has ended, and its connection with it."""
         self._discard(slot, CloseCause.BROKEN)
@@ -354,13 +573,11 @@ class Pool:
         """
         entry = slot.entry
         if entry is not None and entry.owner is not None:
-            now = self._clock()
-            entry.uses.add(now - entry.acquired_at)
-            self._disown(entry, now)
+            self._end_use(entry, self._clock())
         self._close(slot, cause)
         self._gate.remove(slot)
-        if self._gate.closed:
-            self.nudge()  # the keeper waits for the last one
+        if self._gate.closed or (entry and self._gate.size < self._gate.min_size):
+            self.nudge()  # the keeper waits for the last one, or opens another
 
     def _close(self, slot: Slot, cause: CloseCause) -> None:
         entry = slot.entry
@@ -442,6 +659,24 @@ class Pool:
                 self.take_back(slot)
         return pause
 
+    def _take_what_is_loose(self) -> None:
+        """End leases that nothing needs between two statements.
+
+        Usually each ends with its last statement. But some have none (a mere
+        `ensure_connection()`), and some cursors are forgotten and not closed.
+        """
+        with self._gate.lock:
+            leases = [
+                each.lease
+                for each in self._books
+                if each.owner is not None and not each.owner.ended
+            ]
+        for reference in leases:
+            lease = reference() if reference is not None else None
+            slot = lease.take_away(over=False) if lease is not None else None
+            if slot is not None:
+                self.take_back(slot)
+
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         held = self._clock() - entry.acquired_at
         with self._gate.lock:
@@ -499,10 +734,14 @@ class Pool:
         """
         self._reclaim()
         again = self._take_what_is_over()
+        if self.releases_early:
+            self._take_what_is_loose()
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
-        self._sweep(self._outlived)
+        if self._clock() >= self._sweep_at:
+            self._sweep(self._outlived)
+        self._keep_alive()
         due: list[float | None] = [
             self._fill(),
             self.options.max_idle,
@@ -518,25 +757,58 @@ class Pool:
                 if entry.owner is not None:
                     continue  # what is lent is looked at when it comes back
                 due.append(entry.expires_at - now)
+                if self._gate.min_size:
+                    due.append(entry.idle_since + self._keepalive - now)
                 if surplus and self.options.max_idle is not None:
                     due.append(entry.idle_since + self.options.max_idle - now)
         dates: list[float] = [seconds for seconds in due if seconds is not None]
-        return max(min(dates), 0.01) if dates else None
+        if not dates:
+            return None
+        pause = max(min(dates), 0.01)
+        self._sweep_at = now + pause
+        return pause
+
+    def _keep_alive(self) -> None:
+        """Ping what is kept for `min_size` before it is idle for too long.
+
+        So whoever needs one finds one that is alive, and no firewall forgets it. One
+        at a time: the others can be lent meanwhile.
+        """
+        now = self._clock()
+        with self._gate.lock:
+            due = sum(
+                entry.owner is None and now - entry.idle_since >= self._keepalive
+                for entry in self._books
+            )
+        for _ in range(min(due, self._gate.min_size)):
+            try:
+                slot = self._free.popleft()  # the longest idle
+            except IndexError:
+                return
+            self._take_native(slot)
+            entry = slot.entry
+            if entry is None or not self._ping(entry, self.options.check_timeout):
+                self._discard(slot, CloseCause.BROKEN)
+            else:
+                entry.idle_since = self._clock()
+                self._put_aside(slot)
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
         while (slot := self._gate.grow()) is not None:
+            deadline = self._clock() + self.options.timeout
             try:
-                slot = self._make_sound(slot, self._clock() + self.options.timeout)
+                slot = self._make_sound(slot, self.options.timeout, deadline)
             except Exception as error:  # noqa: BLE001 (each driver has its own)
                 self._failures += 1
-                if self._failures == 1:
+                if self._outage.is_news():
                     logger.warning(
                         "pool %r: cannot keep min_size=%s connections open: %s",
                         self._name,
                         self._gate.min_size,
-                        error,
+                        _line(error),
                     )
+                self._share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
             self._failures = 0
             self._put_aside(slot)
@@ -579,7 +851,10 @@ class Pool:
 
     def _outlived(self, slot: Slot) -> CloseCause | None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # _sweep() looked
-        now = self._clock()
+        return self._age(entry, self._clock())
+
+    def _age(self, entry: Entry, now: float) -> CloseCause | None:
+        """Why a connection that was idle until now is too old."""
         if now >= entry.expires_at:
             return _age_cause(entry)
         max_idle, gate = self.options.max_idle, self._gate
@@ -687,9 +962,13 @@ class Pool:
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""
         with self._gate.lock:
-            for entry in self._books:
-                entry.expires_at = EVICTED
+            self._evict_locked()
         self._sweep(self._outlived)
+
+    def _evict_locked(self) -> int:
+        for entry in self._books:
+            entry.expires_at = EVICTED
+        return len(self._books)
 
     def suspend(self) -> None:
         """Lend no more until `resume()`. Callers wait, up to their deadlines."""
@@ -750,12 +1029,10 @@ class Pool:
             reason = f"no connection could be opened in {patience:g} s"
         else:
             reason = f"no connection came free in {patience:g} s"
-        message = self._message(reason, stats)
-        if why is Refused.BUSY:
-            return self._errors.busy(message, stats)
-        error = self._errors.timeout(message, stats)
+        kind = self._errors.busy if why is Refused.BUSY else self._errors.timeout
+        error = kind(self._message(reason, stats), stats)
         if stats.size - stats.opening < stats.max_size:
-            error.__cause__ = self._last_error  # why there are not more
+            error.__cause__ = self._outage.error  # why there are not more
         return error
 
     def _message(self, reason: str, stats: PoolStats) -> str:
@@ -779,10 +1056,21 @@ def _own(driver: Driver, name: str) -> Callable[[Any], bool] | None:
     return method
 
 
+def _changes(options: PoolOptions, driver: Driver) -> Callable[[Any], int] | None:
+    if options.reset == "auto" or options.release == "transaction":
+        return driver.changes
+    return None
+
+
 def _check_after(options: PoolOptions) -> float:
     if options.check is True:
         return -1.0  # no time is short enough: ping every time
     return options.check_after if options.check == "auto" else float("inf")
+
+
+def _line(error: BaseException) -> str:
+    """What it says, in one line of a log."""
+    return " ".join(str(error).split())
 
 
 def _age_cause(entry: Entry) -> CloseCause:

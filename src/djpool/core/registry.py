@@ -51,6 +51,11 @@ class Registry:
         """For each alias that has pools, the one made last."""
         return {alias: pools[0][1] for alias, pools in self._pools.items() if pools}
 
+    def every(self) -> list[Pool]:
+        """All pools: an alias whose settings changed has several."""
+        pools = list(self._pools.values())
+        return [pool for each in pools for _identity, pool in each]
+
     def close(self, alias: str, timeout: float = 0.0) -> None:
         """Close the pools of `alias` and forget them; the next use makes a new one.
 
@@ -70,8 +75,7 @@ class Registry:
     def after_fork_in_child(self) -> None:
         """Forget the parent's pools. Python calls this in every child of its own."""
         # Threads other than this one are gone, and locks may be held for ever.
-        pools = {pool for each in self._pools.values() for _identity, pool in each}
-        for pool in pools | self.keeper.closing:
+        for pool in {*self.every(), *self.keeper.closing}:
             for each in pool.after_fork():
                 keep_for_ever(each)
         self.keeper.after_fork()

@@ -29,6 +29,7 @@ class Entry:
     __slots__ = (
         "about",
         "acquired_at",
+        "changed",
         "connection",
         "direct",
         "expires_at",
@@ -50,6 +51,7 @@ class Entry:
         self.expires_at = expires_at
         self.idle_since = opened_at
         self.suspect = False  # ping it before it is lent again
+        self.changed = 0  # what this lease may have changed: see `session.Change`
         # Whose it is; None while nobody has leased it.
         self.owner: Owner | None = None
         self.lease: weakref.ref[Lease] | None = None

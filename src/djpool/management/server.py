@@ -9,7 +9,8 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
-from django.utils.module_loading import import_string
+
+from djpool import config, credentials
 
 # Seconds to connect to a server, where the settings say nothing else.
 CONNECT_SECONDS = 5
@@ -168,9 +169,13 @@ def _add_credentials(
     source = pool.get("credentials") if isinstance(pool, Mapping) else None
     if source is None:
         return
+    place = config.place_of(wrapper.alias)
     parameters = wrapper.get_connection_params
-    fetch = import_string(source) if isinstance(source, str) else source
-    wrapper.get_connection_params = lambda: {  # type: ignore[method-assign]
-        **parameters(),
-        **fetch(),
-    }
+
+    def with_credentials() -> dict[str, Any]:
+        found = credentials.find(source, place)
+        given = credentials.Credentials(found, place).get()
+        wrapper.settings_dict = given.described(wrapper.settings_dict, place)
+        return {**parameters(), **given.params}
+
+    wrapper.get_connection_params = with_credentials  # type: ignore[method-assign]

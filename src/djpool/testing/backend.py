@@ -91,6 +91,10 @@ class BackendConformance:
         """Have the server answer."""
         assert len(self.execute(wrapper, self.select)) == 1
 
+    def wait_until_back(self, alias: str) -> None:
+        """Wait until all are: another thread may be restoring a session."""
+        wait_until(lambda: stats(alias).in_use == 0, "the lease to come back")
+
     # -- leases --------------------------------------------------------------------
 
     def test_a_query_leases_and_close_gives_back(self, alias: str) -> None:
@@ -98,22 +102,24 @@ class BackendConformance:
         assert stats(alias).in_use == 1
         connections[alias].close()
         assert connections[alias].connection is None
+        self.wait_until_back(alias)
         figures = stats(alias)
-        assert (figures.in_use, figures.idle, figures.size) == (0, 1, 1)
+        assert (figures.idle, figures.size) == (1, 1)
 
     def test_the_end_of_a_request_gives_back(self, alias: str) -> None:
         self.ask(connections[alias])
         request_finished.send(sender=None)
-        assert stats(alias).in_use == 0
+        self.wait_until_back(alias)
 
     def test_new_django_connections_share_a_physical_one(
         self, alias: str, new_wrapper: MakeWrapper
     ) -> None:
         raw = set()
         for _ in range(5):
-            wrapper = new_wrapper()
+            wrapper: Any = new_wrapper()
             self.ask(wrapper)
-            raw.add(id(wrapper.connection))
+            # Not by `connection`: whoever looks there may have changed the session.
+            raw.add(id(wrapper.djpool_lease.connection))
             wrapper.close()
         assert len(raw) == 1
         assert stats(alias).opened_total == 1
@@ -183,9 +189,10 @@ class BackendConformance:
         for thread in threads:
             thread.join(LONG)
         assert wrong == []
+        self.wait_until_back(alias)
         figures = stats(alias)
         assert figures.opened_total <= 2
-        assert (figures.acquired_total, figures.in_use) == (30, 0)
+        assert figures.acquired_total == 30
 
     # -- transactions --------------------------------------------------------------
 
@@ -220,7 +227,8 @@ class BackendConformance:
             with transaction.atomic(using=alias):
                 self.ask(wrapper)
                 wrapper.close()
-                assert stats(alias).in_use == 0
+                assert wrapper.connection is None
+                self.wait_until_back(alias)
                 self.ask(wrapper)
 
         with pytest.raises(DatabaseError):

@@ -22,6 +22,7 @@ from djpool.core import (
     PoolTimeout,
 )
 from djpool.core.adapter import Adapter, Connector
+from djpool.core.session import Change
 from djpool.testing.watch import (
     LONG,
     TABLE,
@@ -386,6 +387,22 @@ class PoolConformance(ABC):
                 self.execute(lease.connection, "SELECT nonsense FROM nowhere")
         with pool.acquire() as lease:
             self._ask(lease)
+
+    def test_a_session_that_was_changed_is_restored_or_closed(
+        self, make_pool: MakePool
+    ) -> None:
+        pool = make_pool()
+        with pool.acquire() as lease:
+            self.execute(lease.connection, self.select)
+            lease.changed(Change.SETTINGS)
+        stats = pool.stats()
+        assert stats.resets_total + stats.closed_total["reset"] == 1
+        assert stats.in_use == 0
+        with pool.acquire() as lease:
+            assert self.execute(lease.connection, self.select)
+
+    def test_a_query_changes_no_session(self, driver: Driver) -> None:
+        assert driver.changes(self.select) == 0
 
     def test_a_discarded_connection_is_closed(
         self, make_pool: MakePool, watch: Watch

@@ -12,6 +12,8 @@ urlpatterns = [
         views.sync,
         views.atomic,
         views.acount,
+        views.lone,
+        views.lone_sync,
         views.gathered,
         views.async_for,
         views.aiterator,

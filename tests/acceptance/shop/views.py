@@ -56,6 +56,24 @@ async def acount(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"{count}\n")
 
 
+async def lone(request: HttpRequest) -> HttpResponse:
+    """One query, then something else; `?close` gives the connection back by hand."""
+    count = await Item.objects.acount()
+    if "close" in request.GET:
+        await sync_to_async(lambda: connection.close())()  # noqa: PLW0108 (in its thread)
+    await asyncio.sleep(_pause(request))
+    return HttpResponse(f"{count}\n")
+
+
+def lone_sync(request: HttpRequest) -> HttpResponse:
+    """The same in a thread."""
+    count = Item.objects.count()
+    if "close" in request.GET:
+        connection.close()
+    time.sleep(_pause(request))
+    return HttpResponse(f"{count}\n")
+
+
 async def gathered(request: HttpRequest) -> HttpResponse:
     async def one() -> str:
         count = await Item.objects.acount()

@@ -33,13 +33,23 @@ if TYPE_CHECKING:
 # Seconds that a writer waits for another one, before ORA-00054.
 LOCK_TIMEOUT = 5.0
 
+#: What a territory brings with it.
+_OF_A_TERRITORY = {
+    "NLS_CURRENCY": "$",
+    "NLS_NUMERIC_CHARACTERS": ".,",
+    "NLS_DATE_FORMAT": "DD-MON-RR",
+    "NLS_TIMESTAMP_FORMAT": "DD-MON-RR HH.MI.SSXFF AM",
+}
+#: What a language brings with it.
+_OF_A_LANGUAGE = {"NLS_SORT": "BINARY"}
 _DEFAULT_PARAMETERS = {
     "NLS_LANGUAGE": "AMERICAN",
     "NLS_TERRITORY": "AMERICA",
-    "NLS_DATE_FORMAT": "DD-MON-RR",
-    "NLS_TIMESTAMP_FORMAT": "DD-MON-RR HH.MI.SSXFF AM",
-    "NLS_SORT": "BINARY",
+    "NLS_CALENDAR": "GREGORIAN",
+    **_OF_A_TERRITORY,
+    **_OF_A_LANGUAGE,
     "NLS_COMP": "BINARY",
+    "NLS_LENGTH_SEMANTICS": "BYTE",
     "TIME_ZONE": "+00:00",
 }
 
@@ -47,6 +57,7 @@ _DEFAULT_PARAMETERS = {
 _TRANSLATED_NAMES = {
     "EMU_NOW(0)": "SYSDATE",
     "EMU_NOW(6)": "SYSTIMESTAMP",
+    "EMU_TIME_ZONE()": "SESSIONTIMEZONE",
     "SYS_CONTEXT('USERENV','SESSION_USER')": "USER",
 }
 
@@ -57,8 +68,14 @@ _VIEWS = {
         " CLIENT_IDENTIFIER, PROGRAM, MACHINE"
     ),
     "NLS_SESSION_PARAMETERS": "PARAMETER, VALUE",
+    "SESSION_ROLES": "ROLE",
+    "SESSION_CONTEXT": "NAMESPACE, ATTRIBUTE, VALUE",
     "EMU_SESSION_STATE": "KIND, NAME, VALUE",
 }
+
+
+#: The roles that each user has; another one can be had.
+DEFAULT_ROLES = ("CONNECT", "RESOURCE")
 
 
 @dataclass
@@ -69,6 +86,7 @@ class SessionState:
     attributes: dict[str, str] = field(default_factory=dict)  # MODULE, ACTION, ...
     contexts: dict[tuple[str, str], str] = field(default_factory=dict)
     package: dict[str, Any] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=lambda: set(DEFAULT_ROLES))
     current_schema: str = ""
 
     def rows(self) -> list[tuple[str, str, Any]]:
@@ -242,6 +260,8 @@ class Engine:
                 self._alter_session(statement)
             case "alter_system":
                 self._alter_system(statement)
+            case "set":
+                self._set(statement)
             case "user":
                 self._user(statement)
 
@@ -320,7 +340,20 @@ class Engine:
         for name, value in sql.session_parameters(statement):
             if name == "CURRENT_SCHEMA":
                 self.state.current_schema = value
+                continue
             self.state.parameters[name] = value
+            if name == "NLS_TERRITORY":
+                self.state.parameters |= _OF_A_TERRITORY
+            elif name == "NLS_LANGUAGE":
+                self.state.parameters |= _OF_A_LANGUAGE
+
+    def _set(self, statement: sql.Statement) -> None:
+        """SET ROLE; other things that are SET end with their transaction."""
+        words = [t.upper or sql.unquote(t.text) for t in statement.tokens]
+        if words[1] != "ROLE":
+            return
+        roles = {"NONE": set(), "ALL": set(DEFAULT_ROLES)}
+        self.state.roles = roles.get(words[2], {w for w in words[2:] if w != ","})
 
     def _user(self, statement: sql.Statement) -> None:
         """CREATE USER, ALTER USER and DROP USER. A user has no schema here."""
@@ -353,8 +386,13 @@ class Engine:
                 rows = self.session.server.session_rows()
             elif name == "EMU_SESSION_STATE":
                 rows = self.state.rows()
+            elif name == "SESSION_ROLES":
+                rows = [(role,) for role in sorted(self.state.roles)]
+            elif name == "SESSION_CONTEXT":
+                rows = [(*key, value) for key, value in self.state.contexts.items()]
             else:
-                rows = list(self.state.parameters.items())
+                known = self.state.parameters.items()
+                rows = [row for row in known if row[0].startswith("NLS_")]
             marks = ", ".join("?" * (columns.count(",") + 1))
             self._run(f'DELETE FROM temp."{name}"')
             self.db.executemany(f'INSERT INTO temp."{name}" VALUES ({marks})', rows)
@@ -387,6 +425,7 @@ class Engine:
     def _add_functions(self) -> None:
         functions: dict[str, tuple[int, Callable[..., Any]]] = {
             "EMU_NOW": (1, _now),
+            "EMU_TIME_ZONE": (0, lambda: self.state.parameters["TIME_ZONE"]),
             "EMU_LOB_SUBSTR": (-1, lambda x, n=4000, o=1: x and x[o - 1 : o - 1 + n]),
             "EMU_LOB_GETLENGTH": (1, lambda x: None if x is None else len(x)),
             "SYS_CONTEXT": (-1, self._context),

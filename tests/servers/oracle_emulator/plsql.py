@@ -168,6 +168,14 @@ def _clear_context(engine: Engine, namespace: str, *rest: Any) -> None:
             del engine.state.contexts[key]
 
 
+def _set_role(engine: Engine, roles: str) -> None:
+    engine.execute(sql.parse(f"SET ROLE {roles}"), [])
+
+
+def _set_nls(engine: Engine, name: str, value: str) -> None:
+    engine.execute(sql.parse(f"ALTER SESSION SET {name} = {value}"), [])
+
+
 def _sleep(engine: Engine, seconds: Any) -> None:
     engine.session.wait(float(seconds))
 
@@ -184,6 +192,8 @@ _PROCEDURES: dict[str, Callable[..., Any]] = {
     "DBMS_SESSION.SET_CONTEXT": _set_context,
     "DBMS_SESSION.CLEAR_CONTEXT": _clear_context,
     "DBMS_SESSION.CLEAR_ALL_CONTEXT": _clear_context,
+    "DBMS_SESSION.SET_ROLE": _set_role,
+    "DBMS_SESSION.SET_NLS": _set_nls,
     "DBMS_SESSION.SLEEP": _sleep,
     "DBMS_LOCK.SLEEP": _sleep,
     "DBMS_APPLICATION_INFO.SET_MODULE": _attribute("MODULE", "ACTION"),

@@ -210,7 +210,19 @@ class Session:
         marked = kind in (ttc.FUNCTION, ttc.FAST_AUTH)
         self._send(out, marked and self.dialect.end_of_response)
         if self.doom is not None:
+            self._let_it_arrive()
             raise ConnectionLost("the session was killed")
+
+    def _let_it_arrive(self) -> None:
+        """Wait a moment for the client to hang up, as it does when it hears that.
+
+        If the end of the stream comes on the heels of the error, it hears of that only.
+        """
+        sock = self._packets.sock
+        with contextlib.suppress(OSError):  # it has hung up, or takes its time
+            sock.settimeout(0.5)
+            while sock.recv(4096):
+                pass
 
     def _function_code(self, reader: Reader) -> int:
         code = reader.u8()

@@ -96,7 +96,8 @@ _KINDS = {
     **dict.fromkeys(("CREATE", "DROP", "TRUNCATE", "ALTER"), "ddl"),
     **dict.fromkeys(("GRANT", "REVOKE", "COMMENT", "ANALYZE", "AUDIT"), "ddl"),
     **dict.fromkeys(("SAVEPOINT", "COMMIT", "ROLLBACK"), "transaction"),
-    **dict.fromkeys(("LOCK", "SET", "EXPLAIN"), "noop"),
+    **dict.fromkeys(("LOCK", "EXPLAIN"), "noop"),
+    "SET": "set",
 }
 # What comes after CREATE, ALTER or DROP and is no schema object.
 _KINDS_OF_DDL = {
@@ -115,6 +116,7 @@ _NAMES = {
     "SYSDATE": "EMU_NOW(0)",
     "CURRENT_DATE": "EMU_NOW(0)",
     "SYSTIMESTAMP": "EMU_NOW(6)",
+    "SESSIONTIMEZONE": "EMU_TIME_ZONE()",
     "CURRENT_TIMESTAMP": "EMU_NOW(6)",
     "LOCALTIMESTAMP": "EMU_NOW(6)",
 }
@@ -359,7 +361,8 @@ _DDL_RULES = [
     (r"DEFAULT\s+ON\s+NULL\s+", "DEFAULT "),
     (r"\s+(USING\s+INDEX\s+)?TABLESPACE\s+\S+", ""),
     (r"\s+ON\s+COMMIT\s+(DELETE|PRESERVE)\s+ROWS", ""),
-    (r"CREATE\s+GLOBAL\s+TEMPORARY\s+TABLE", "CREATE TEMP TABLE"),
+    (r"CREATE\s+(GLOBAL|PRIVATE)\s+TEMPORARY\s+TABLE", "CREATE TEMP TABLE"),
+    (r"\s+ON\s+COMMIT\s+(DROP|PRESERVE)\s+DEFINITION", ""),
     (r"CREATE\s+OR\s+REPLACE\s+VIEW", "CREATE VIEW"),
 ]
 

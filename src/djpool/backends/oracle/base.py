@@ -20,22 +20,31 @@ class OraclePooling(PooledWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connect = connecting.get()
         # Not for another alias, which a receiver of connection_created may use.
-        if connect is None or self._djpool_connect_timeout is None:
+        if connect is None or not self.djpool_opens:
             return super().get_new_connection(conn_params)
         described = self.settings_dict
-        return connect(
-            dsn(described),
-            user=described["USER"],
-            password=described["PASSWORD"],
-            **conn_params,
-        )
+        settings = {
+            "dsn": dsn(described),
+            "user": described["USER"],
+            "password": described["PASSWORD"],
+        }
+        return connect(**settings | conn_params)  # which may have a dsn of its own
+
+    def create_cursor(self, name: Any = None) -> Any:
+        if self.djpool_lease is None:
+            return super().create_cursor(name)
+        # What this cursor runs, djpool sees: it was not made by hand.
+        raw = self.connection
+        by_hand = raw.djpool_by_hand
+        cursor = super().create_cursor(name)
+        raw.djpool_by_hand = by_hand
+        return cursor
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
         # Whatever happens to it while Django asks which LIKE the server knows,
         # Django takes for an answer.
-        opens = self._djpool_connect_timeout is not None
-        if opens and not self.connection.is_healthy():
+        if self.djpool_opens and not self.connection.is_healthy():
             raise OperationalError("the session ended while it was prepared")
 
 

@@ -1,0 +1,40 @@
+"""What MySQL's and MariaDB's error numbers mean to a pool, whatever the driver."""
+
+from __future__ import annotations
+
+import re
+
+from djpool.core.driver import Driver
+
+# Access denied, twice; the password has expired.
+LOGIN = frozenset({1045, 1698, 1862})
+# Too many connections: of all, of this account; of this account, as its limit says.
+FULL = frozenset({1040, 1203, 1226})
+# A transaction or a server that is read-only; a server that shuts down.
+STEPPED_DOWN = frozenset({1792, 1836, 1053})
+# "The server is running with the … option": with any option, so the text decides.
+RUNS_WITH_OPTION, READ_ONLY = 1290, re.compile("read[-_]only", re.IGNORECASE)
+
+
+def number_of(error: BaseException) -> int | None:
+    """The server's number for it, or the client library's; None if it has none."""
+    number = getattr(error, "errno", None)
+    if number is None and error.args:
+        number = error.args[0]
+    return number if isinstance(number, int) else None
+
+
+class MySQLErrors(Driver):
+    """A driver whose errors have these numbers."""
+
+    def refuses_login(self, error: BaseException) -> bool:
+        return number_of(error) in LOGIN
+
+    def is_full(self, error: BaseException) -> bool:
+        return number_of(error) in FULL
+
+    def stepped_down(self, error: BaseException) -> bool:
+        number = number_of(error)
+        if number == RUNS_WITH_OPTION:
+            return READ_ONLY.search(str(error)) is not None
+        return number in STEPPED_DOWN

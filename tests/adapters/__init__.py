@@ -1,0 +1,1 @@
+"""What adapters know of their databases."""

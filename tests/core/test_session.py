@@ -1,0 +1,211 @@
+"""Sessions that a lease changed: who restores them, when, and what if that fails."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import pytest
+
+from djpool.core import Lease, Pool, PoolOptions
+from djpool.core.keeper import Keeper
+from djpool.core.session import Change
+from djpool.testing.watch import wait_until
+from tests.core.fakes import Clock, FakeDriver, Server, assert_capacity, in_thread
+
+
+class Site:
+    """A pool with its server, its driver and its keeper."""
+
+    def __init__(self, **options: Any) -> None:
+        self.server = Server()
+        self.driver = FakeDriver(self.server)
+        self.clock = Clock()
+        self.pool = Pool(
+            PoolOptions(**{"max_size": 2, "timeout": 20, **options}),
+            self.driver,
+            clock=self.clock,
+            keeper=Keeper(),
+        )
+
+    def lease(self, change: Change | None = None) -> Lease:
+        """A lease, which has changed its session."""
+        lease = self.pool.acquire()
+        assert lease.connection.state is None
+        if change is not None:
+            lease.changed(change)
+            lease.connection.state = "changed"
+        return lease
+
+    def wait(self) -> None:
+        """Until nothing is in use any more."""
+        wait_until(lambda: self.pool.stats().in_use == 0, "all to come back")
+
+
+@pytest.fixture
+def site() -> Site:
+    """A pool of two."""
+    return Site()
+
+
+def test_a_clean_lease_is_not_restored(site: Site) -> None:
+    site.lease().release()
+    stats = site.pool.stats()
+    assert (stats.idle, stats.resets_total) == (1, 0)
+
+
+@pytest.mark.parametrize("change", list(Change))
+def test_a_changed_one_is_restored_or_closed_before_another_is_lent(
+    site: Site, change: Change
+) -> None:
+    site.lease(change).release()
+    site.lease().release()
+    stats = site.pool.stats()
+    closed = change in Change.TYPES | Change.BEYOND
+    assert stats.resets_total == (0 if closed else 1)
+    assert stats.opened_total == (2 if closed else 1)
+
+
+def test_always_and_never() -> None:
+    always = Site(reset="always")
+    always.lease().release()
+    always.wait()
+    assert always.pool.stats().resets_total == 1
+    never = Site(reset="never")
+    lease = never.lease(Change.SETTINGS)
+    connection = lease.connection
+    lease.release()
+    assert connection.state == "changed"
+    assert never.pool.stats().resets_total == 0
+
+
+def test_what_matters_to_nobody_is_not_looked_at() -> None:
+    assert Site().pool.changes is not None
+    assert Site(reset="never").pool.changes is None
+    assert Site(reset="always").pool.changes is None
+    assert Site(reset="never", release="transaction").pool.changes is not None
+
+
+def test_it_is_done_in_another_thread_and_who_waits_opens_nothing(site: Site) -> None:
+    go, threads = threading.Event(), []
+
+    def before() -> None:
+        threads.append(threading.current_thread().name)
+        assert go.wait(30)
+
+    site.driver.before_restore = before
+    site.lease(Change.SETTINGS).release()
+    stats = site.pool.stats()
+    assert (stats.in_use, stats.idle, stats.size) == (1, 0, 1)
+    got: list[Lease] = []
+    waiter = in_thread(lambda: got.append(site.pool.acquire()))
+    wait_until(lambda: site.pool.stats().waiting == 1, "the waiter")
+    go.set()
+    waiter.join(30)
+    assert threads == ["djpool-aside"]
+    assert site.pool.stats().opened_total == 1
+    got[0].release()
+
+
+def test_locks_are_given_up_at_once(site: Site) -> None:
+    threads: list[str] = []
+    site.driver.before_restore = lambda: threads.append(threading.current_thread().name)
+    site.lease(Change.LOCKS | Change.SETTINGS).release()
+    assert threads == [threading.current_thread().name]
+
+
+def test_nothing_queues_for_the_other_thread(site: Site) -> None:
+    """While it is busy with one, the next is restored by who gives it back."""
+    go, here = threading.Event(), threading.current_thread().name
+    threads: list[str] = []
+
+    def before() -> None:
+        name = threading.current_thread().name
+        threads.append(name)
+        assert name == here or go.wait(30)
+
+    first, second = site.lease(Change.SETTINGS), site.lease(Change.SETTINGS)
+    site.driver.before_restore = before
+    first.release()
+    wait_until(lambda: threads, "the other thread to begin")
+    second.release()
+    assert threads == ["djpool-aside", here]
+    assert site.pool.stats().idle == 1
+    go.set()
+    site.wait()
+    assert_capacity(site.pool, site.server)
+
+
+def test_one_that_cannot_be_restored_is_closed(site: Site) -> None:
+    def before() -> None:
+        raise ZeroDivisionError
+
+    site.driver.before_restore = before
+    for change in (Change.SETTINGS, Change.LOCKS):
+        site.lease(change).release()
+        wait_until(lambda: site.pool.stats().size == 0, "it to be closed")
+    assert site.pool.stats().closed_total["reset"] == 2
+    assert site.pool.stats().resets_total == 0
+    assert_capacity(site.pool, site.server)
+
+
+def test_one_that_is_too_old_is_closed_without_ado(site: Site) -> None:
+    lease = site.lease(Change.SETTINGS)
+    site.clock.pass_(4000)
+    lease.release()
+    stats = site.pool.stats()
+    assert (stats.size, stats.resets_total) == (0, 0)
+    assert stats.closed_total["lifetime"] == 1
+
+
+def test_a_pool_that_closes_meanwhile_gets_it_closed(site: Site) -> None:
+    go = threading.Event()
+
+    def before() -> None:
+        go.wait(30)
+
+    site.driver.before_restore = before
+    site.lease(Change.SETTINGS).release()
+    site.pool.close()
+    assert site.pool.stats().size == 1
+    go.set()
+    wait_until(lambda: site.pool.stats().size == 0, "it to be closed")
+    assert site.pool.stats().closed_total["shutdown"] == 1
+
+
+def test_a_session_that_cannot_be_remembered_is_not_lent() -> None:
+    site = Site()
+
+    def remember(connection: Any) -> None:
+        raise ZeroDivisionError
+
+    site.driver.remember = remember  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        site.pool.acquire()
+    assert not site.server.connections
+    stats = site.pool.stats()
+    assert (stats.size, stats.open_errors_total, stats.opened_total) == (0, 1, 0)
+
+
+def test_many_threads_and_few_connections() -> None:
+    """Nobody gets a session that another one changed, and none is lost."""
+    site = Site(max_size=4)
+    wrong: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(100):
+                change = [None, Change.SETTINGS, Change.LOCKS][(number + turn) % 3]
+                lease = site.lease(change)
+                lease.connection.use()
+                lease.release()
+        except BaseException as error:  # noqa: BLE001 (shown at the end)
+            wrong.append(error)
+
+    threads = [in_thread(functools.partial(work, number)) for number in range(16)]
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    site.wait()
+    assert_capacity(site.pool, site.server)
