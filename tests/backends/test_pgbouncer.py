@@ -17,7 +17,7 @@ from django.core.management.base import SystemCheckError
 from django.db import DatabaseError, connections, transaction
 
 import djpool
-from djpool import config, poolers
+from djpool import poolers
 from tests.backends.conftest import MakeAlias
 from tests.backends.engines import OTHER_DRIVERS, POSTGRESQL, engine_of
 from tests.backends.test_round_trips import request, statements
@@ -51,7 +51,7 @@ def behind(make_alias: MakeAlias, engine: str) -> Behind:
     """Give a function that makes an alias."""
     return lambda server, /, *, pool=None, **options: make_alias(
         engine,
-        pool=engine_of(engine).pool | {"timeout": 20} | (pool or {}),
+        pool=engine_of(engine).pool | {"timeout": 20, "reset": "never"} | (pool or {}),
         HOST=server.host,
         PORT=str(server.port),
         DISABLE_SERVER_SIDE_CURSORS=True,
@@ -256,7 +256,8 @@ def test_a_threshold_means_nothing_unless_the_server_binds(
     behind: Behind, pgbouncer: PgBouncer, postgres: PostgresServer
 ) -> None:
     """As long as Django puts the parameters in, psycopg prepares no statement."""
-    alias = behind(pgbouncer, prepare_threshold=0)
+    # Nor does djpool, when it asks what the session is like.
+    alias = behind(pgbouncer, pool={"reset": "auto"}, prepare_threshold=0)
     mark = postgres.mark()
     assert at_once(5, lambda: [ask(alias) for _ in range(20)]) == [[1] * 20] * 5
     assert "_pg3_" not in postgres.log_since(mark)
@@ -321,13 +322,6 @@ def test_the_documented_configuration_is_one(
 # ---- the check -------------------------------------------------------------------
 
 
-@pytest.fixture
-def _by_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let djpool lend by transaction, as far as the options go."""
-    refused: Any = getattr(config, "NOT_YET", {})
-    monkeypatch.delitem(refused, ("release", "transaction"), raising=False)
-
-
 TRANSACTION = {"release": "transaction"}
 
 
@@ -352,7 +346,6 @@ def no_threads_left() -> Iterator[None]:
     )
 
 
-@pytest.mark.usefixtures("_by_transaction")
 def test_two_poolers_by_transaction_are_warned_of(
     behind: Behind, pgbouncer: PgBouncer
 ) -> None:
@@ -364,7 +357,6 @@ def test_two_poolers_by_transaction_are_warned_of(
     assert checked(behind(pgbouncer)) == ""
 
 
-@pytest.mark.usefixtures("_by_transaction")
 def test_a_server_itself_and_a_pooler_by_session_are_not_warned_of(
     make_alias: MakeAlias, engine: str, behind: Behind, postgres: PostgresServer
 ) -> None:
@@ -377,7 +369,6 @@ def test_a_server_itself_and_a_pooler_by_session_are_not_warned_of(
         assert checked(behind(pgbouncer, pool=TRANSACTION)) == ""
 
 
-@pytest.mark.usefixtures("_by_transaction")
 def test_what_cannot_be_told_is_no_failure(
     behind: Behind,
     postgres: PostgresServer,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import logging
 import os
 import random
 import sys
@@ -17,6 +18,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -32,7 +34,7 @@ from tests.chaos.watch import Watch
 from tests.servers.process import wait_until
 from tests.servers.proxy import Proxy
 
-SECONDS = float(os.environ.get("DJPOOL_CHAOS_SECONDS", "24"))
+SECONDS = float(os.environ.get("DJPOOL_CHAOS_SECONDS", "18"))
 SEED = int(os.environ.get("DJPOOL_CHAOS_SEED") or random.randrange(2**32))
 
 ENGINES = ["postgresql-native", "postgresql-fallback", "mysql@mariadb"]
@@ -167,8 +169,11 @@ def test_everything_that_is_promised_holds_whatever_goes_wrong(
     make_alias: MakeAlias,  # noqa: F811 (the fixture)
     request: pytest.FixtureRequest,
     proxy: Callable[[str, int], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sys.stdout.write(f"DJPOOL_CHAOS_SEED={SEED} DJPOOL_CHAOS_SECONDS={SECONDS:g}\n")
+    # Warnings go to standard error, and not to pytest, which would keep them all.
+    monkeypatch.setattr(logging.getLogger("djpool"), "propagate", False)
     faulthandler.cancel_dump_traceback_later()  # a long run is no test that hangs
     started = server_of(engine, request)
     between = proxy(started.host, started.port)
@@ -193,7 +198,7 @@ def test_everything_that_is_promised_holds_whatever_goes_wrong(
         )
         stack.enter_context(table(alias))
         chaos = Chaos(server, between, djpool.pool(alias))
-        after: list[tuple[int, int]] = []
+        after: list[Left] = []
         tracemalloc.start()
         stack.callback(tracemalloc.stop)
         for number in range(ROUNDS):
@@ -213,15 +218,18 @@ def test_everything_that_is_promised_holds_whatever_goes_wrong(
             assert ledger.longest < TIMEOUT + SLACK
             assert_capacity(alias)
             assert_rows(alias, server, ledger)
-            after.append(memory_and_threads(alias))
+            after.append(what_is_left(alias))
         sys.stdout.write(
             f"{len(ledger.committed)} committed, {len(ledger.rolled_back)} rolled "
             f"back, {ledger.failed} failed; waited {ledger.longest:.2f} s at most; "
-            f"memory and threads after each round: {after}; {djpool.stats(alias)}\n"
+            f"bytes after each round: {[left.bytes for left in after]}, threads: "
+            f"{[left.threads for left in after]}; {djpool.stats(alias)}\n"
         )
+        for each in after[-1].memory.compare_to(after[0].memory, "lineno")[:10]:
+            sys.stdout.write(f"{each}\n")
         assert len(ledger.committed) > SECONDS
-        assert after[-1][0] - after[0][0] < MORE_MEMORY
-        assert after[-1][1] <= after[0][1]
+        assert after[-1].bytes - after[0].bytes < MORE_MEMORY
+        assert after[-1].threads <= after[0].threads
 
 
 @contextmanager
@@ -274,17 +282,29 @@ def assert_rows(alias: str, server: Server, ledger: Ledger) -> None:
     assert half == {}, "half a transaction"
 
 
-def memory_and_threads(alias: str) -> tuple[int, int]:
-    """What djpool, Django and drivers hold; and threads, less those of the proxy."""
+@dataclass(frozen=True)
+class Left:
+    """What there is when nothing goes on: memory of djpool, Django and drivers."""
+
+    memory: tracemalloc.Snapshot
+    threads: int  # without those of the proxy
+
+    @property
+    def bytes(self) -> int:
+        """How much it is."""
+        return sum(each.size for each in self.memory.statistics("filename"))
+
+
+def what_is_left(alias: str) -> Left:
+    """Wait until nothing goes on, and look."""
     wait_until(lambda: djpool.stats(alias).size == 0, "idle connections to be closed")
     gc.collect()
     files = ("*/djpool/*", "*/django/*", "*/psycopg*", "*/MySQLdb/*")
-    snapshot = tracemalloc.take_snapshot().filter_traces(
+    memory = tracemalloc.take_snapshot().filter_traces(
         [tracemalloc.Filter(True, pattern) for pattern in files]
     )
-    held = sum(each.size for each in snapshot.statistics("filename"))
     proxies = ("(_serve)", "(_pump)", "(_accept)")
     threads = [
         thread for thread in threading.enumerate() if not thread.name.endswith(proxies)
     ]
-    return held, len(threads)
+    return Left(memory, len(threads))

@@ -106,9 +106,10 @@ def _lists(connection: Any) -> tuple[AdaptersMap, list[Any], list[Any]]:
 
 
 def _rows(connection: Any, query: str) -> list[Any]:
-    # Not by its `cursor_factory` and `row_factory`, which may be the project's own.
+    # Not by its `cursor_factory` and `row_factory`, which may be the project's own. Nor
+    # prepared, whatever it says: it is asked once, and an old PgBouncer knows no such.
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        return cursor.execute(query.encode()).fetchall()
+        return cursor.execute(query.encode(), prepare=False).fetchall()
 
 
 def _say(pgconn: PGconn, message: str, timeout: float) -> None:
@@ -120,6 +121,9 @@ def _say(pgconn: PGconn, message: str, timeout: float) -> None:
     pgconn.send_query(message.encode())
     failed = None
     while True:
+        # Before each result, also the one that says that there is no more: it may come
+        # later, and get_result() would wait for it, for ever, and with Python's lock
+        # held, so that no other thread of the process runs.
         while pgconn.is_busy():
             if not wait_readable(pgconn.socket, max(deadline - time.monotonic(), 0.0)):
                 raise TimeoutError(f"no answer in {timeout:g} s")
