@@ -27,6 +27,12 @@ def no_errors(load: Load) -> None:
     assert [each.error for each in load.errors] == []
 
 
+def is_quiet(pool: djpool.Pool) -> bool:
+    """Whether nobody has a connection, or is about to."""
+    stats = pool.stats()
+    return stats.in_use == stats.opening == 0
+
+
 def test_resizing_under_load(engine: str, make_alias: MakeAlias) -> None:
     """Two, twenty, two: no error, and never more than there may be."""
     alias = pooled(engine, make_alias, max_size=2, timeout=LONG)
@@ -72,7 +78,7 @@ def test_suspending_under_load(engine: str, make_alias: MakeAlias) -> None:
         load.goes_on()
         pool = djpool.pool(alias)
         pool.suspend()
-        wait_until(lambda: pool.stats().in_use == 0, "all to come back", timeout=LONG)
+        wait_until(lambda: is_quiet(pool), "all to come back", timeout=LONG)
         wait_until(lambda: pool.stats().waiting == 12, "all to wait", timeout=LONG)
         acquired = pool.stats().acquired_total
         time.sleep(0.1)
@@ -95,9 +101,7 @@ def test_a_restart_while_it_is_suspended_fails_nothing(
         pool = djpool.pool(alias)
         for _ in range(2):
             pool.suspend()
-            wait_until(
-                lambda: pool.stats().in_use == 0, "all to come back", timeout=LONG
-            )
+            wait_until(lambda: is_quiet(pool), "all to come back", timeout=LONG)
             if drained:
                 pool.drain()
                 assert pool.stats().idle == 0
