@@ -51,8 +51,12 @@ class _Sentinel:
 
 class _Here(threading.local):
     def __init__(self) -> None:
-        self.owner = Owner()
-        self.sentinel = _Sentinel(self.owner)
+        self.make()
+
+    def make(self) -> None:
+        sentinel = _Sentinel(Owner())
+        # Meanwhile the garbage collector may have run what asks for the owner, too.
+        self.owner = self.__dict__.setdefault("sentinel", sentinel).owner
 
 
 _here = _Here()
@@ -63,4 +67,8 @@ OnOrphaned = Callable[[], None]
 
 def current_owner() -> Owner:
     """The thread or greenlet that asks."""
-    return _here.owner
+    try:
+        return _here.owner
+    except AttributeError:  # it is just being made, further down this stack
+        _here.make()
+        return _here.owner
