@@ -50,13 +50,16 @@ class _Sentinel:
 
 
 class _Here(threading.local):
+    owner: Owner
+
     def __init__(self) -> None:
         self.make()
 
     def make(self) -> None:
         sentinel = _Sentinel(Owner())
         # Meanwhile the garbage collector may have run what asks for the owner, too.
-        self.owner = self.__dict__.setdefault("sentinel", sentinel).owner
+        kept: _Sentinel = self.__dict__.setdefault("sentinel", sentinel)
+        self.owner = kept.owner
 
 
 _here = _Here()
