@@ -75,19 +75,6 @@ class Shop(ServerProcess):
             self.close()
             raise
 
-    def __enter__(self) -> Shop:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop it and remove its files."""
-        self.close()
-
     def start(self) -> None:
         """Start the server and wait until it answers.
 

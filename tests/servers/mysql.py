@@ -17,8 +17,6 @@ from tests.servers.process import ServerError, ServerProcess, run_as, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from typing_extensions import Self
-
 StopMode = Literal["fast", "immediate"]
 
 # "fast" ends sessions and writes everything down, "immediate" is a crash.
@@ -116,19 +114,6 @@ class MySQLFamilyServer(ServerProcess):
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop it and remove its files."""
-        self.close()
 
     def start(self) -> None:
         """Start the server and wait until it takes connections.

@@ -18,8 +18,6 @@ from psycopg.rows import dict_row
 from tests.servers.process import ServerError, ServerProcess, run_as
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from tests.servers.postgres import PostgresServer
 
 # Where servers are, though the PATH of a plain user may not say so.
@@ -93,19 +91,6 @@ class PgBouncer(ServerProcess):
         }
         with self._configuration.open("w") as file:
             parser.write(file)
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop it and remove its files."""
-        self.close()
 
     def start(self) -> None:
         """Start it and wait until it takes connections.

@@ -20,8 +20,6 @@ from tests.servers.process import ServerError, ServerProcess, run_as, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from typing_extensions import Self
-
 # Where Debian and its kin keep the servers, one directory a version.
 DEBIAN = Path("/usr/lib/postgresql")
 
@@ -117,19 +115,6 @@ class PostgresServer(ServerProcess):
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop it and remove its files."""
-        self.close()
 
     def start(self) -> None:
         """Start the server and wait until it takes connections.

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from typing_extensions import Self
+
 HOST = "127.0.0.1"
 
 # Below the ports that systems give to outgoing connections. One of those could take a
@@ -111,6 +113,27 @@ class ServerProcess:
         os.chown(self.directory, account.uid, account.gid)
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop it and remove its files."""
+        self.close()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            ServerError: It did not start; the message has its log.
+        """
+        raise NotImplementedError
 
     @property
     def running(self) -> bool:
