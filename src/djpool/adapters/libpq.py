@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from djpool.adapters.timeouts import whole_seconds
-from djpool.core.session import STANDARD, Irreparable, Statements
+from djpool.core.session import STANDARD, MoreThanSettings, Statements
 
 # libpq takes a shorter connect_timeout for this one.
 LEAST_CONNECT_TIMEOUT = 2
@@ -127,10 +127,7 @@ class Origin:
             Irreparable: They would not.
         """
         if self._odd is not None:
-            raise Irreparable(
-                "when it was opened it was given more than settings, which djpool "
-                f"cannot give it again: {self._odd}"
-            )
+            raise MoreThanSettings(self._odd)
         return self._reset
 
 

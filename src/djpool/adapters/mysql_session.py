@@ -24,7 +24,13 @@ from typing import Any
 from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import cut_off
 from djpool.core.adapter import Connector
-from djpool.core.session import STANDARD, Change, Irreparable, Statements
+from djpool.core.session import (
+    STANDARD,
+    Change,
+    Irreparable,
+    MoreThanSettings,
+    Statements,
+)
 
 # BEGIN is, unless more than WORK follows: MariaDB runs blocks. Of CALL, EXECUTE, DO,
 # HANDLER, XA and whatever else is not here, nobody knows.
@@ -122,10 +128,7 @@ class Origin:
             Irreparable: That cannot be.
         """
         if self._odd is not None:
-            raise Irreparable(
-                "when it was opened it was given more than settings, which djpool "
-                f"cannot give it again: {self._odd}"
-            )
+            raise MoreThanSettings(self._odd)
         reset()
         if self._recipe is None:
             self._recipe = self._learn(say)

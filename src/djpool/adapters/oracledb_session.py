@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from djpool.core.session import STANDARD, Irreparable, Statements
+from djpool.core.session import STANDARD, Irreparable, MoreThanSettings, Statements
 
 
 def _one_line(statement: str) -> str:
@@ -110,10 +110,7 @@ class Origin:
             Irreparable: That cannot be.
         """
         if self._odd is not None:
-            raise Irreparable(
-                "when it was opened it was given more than settings, which djpool "
-                f"cannot give it again: {self._odd}"
-            )
+            raise MoreThanSettings(self._odd)
         wanted = self._state
         say(FORGET, {name.lower(): wanted[OTHER, name] for name in TOLD})
         now = _state(say)

@@ -33,6 +33,16 @@ class Irreparable(Exception):
     """A session cannot be brought back to how it began."""
 
 
+class MoreThanSettings(Irreparable):
+    """What was run when the session began did more than can be asked for."""
+
+    def __init__(self, statement: str) -> None:
+        super().__init__(
+            "when it was opened it was given more than settings, which djpool cannot "
+            f"give it again: {statement}"
+        )
+
+
 # The first word or two of a statement, after comments and brackets.
 _FIRST_WORDS = re.compile(
     r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([^\W\d_]\w*)?\s*([^\W\d_]\w*)?", re.DOTALL
