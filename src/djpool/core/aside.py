@@ -19,7 +19,8 @@ class Aside:
 
     def __init__(self) -> None:
         self._idle = threading.Lock()  # held while there is something to do
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # None is for the thread to end.
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._forked = False  # this is a child, and the thread its parent's
 
@@ -36,6 +37,14 @@ class Aside:
         self._inbox.put(work)
         return True
 
+    def end(self) -> None:
+        """End the thread after what it does now; the next thing starts another."""
+        self._idle.acquire()
+        if self._thread is None or not self._thread.is_alive():
+            self._idle.release()
+        else:
+            self._inbox.put(None)
+
     def after_fork(self) -> None:
         """In a forked child: do nothing any more. Takes no lock."""
         self._forked = True
@@ -46,8 +55,7 @@ class Aside:
         self._thread = thread
 
     def _run(self) -> None:
-        while True:
-            work = self._inbox.get()
+        while (work := self._inbox.get()) is not None:
             try:
                 work()
             except Exception:
@@ -55,3 +63,5 @@ class Aside:
                 logger.exception("in the thread %r", threading.current_thread().name)
             del work  # or it would keep what it had alive until the next
             self._idle.release()
+        self._thread = None
+        self._idle.release()

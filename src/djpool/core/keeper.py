@@ -81,7 +81,7 @@ class Keeper:
                 pools = list(self._pools)
                 if not pools:
                     self._thread = None
-                    return
+                    break
             for pool in pools:
                 if nudged or due.get(pool, 0.0) <= time.monotonic():
                     due[pool] = self._maintain(pool)
@@ -95,6 +95,7 @@ class Keeper:
             # had better not end: Python's threading has forgotten them.
             while self._forked:
                 self._inbox.get()
+        self.aside.end()  # no pool is left that could need it
 
     def _maintain(self, pool: Pool) -> float:
         try:
