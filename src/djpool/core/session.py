@@ -96,9 +96,10 @@ class Statements:
         the driver's that becomes text.
         """
         try:
-            return self._known[statement]
-        except (KeyError, TypeError):  # an object that cannot be a key
-            return self._judge(statement)
+            change = self._known.get(statement)
+        except TypeError:  # an object that cannot be a key
+            change = None
+        return self._judge(statement) if change is None else change
 
     def _judge(self, statement: Any) -> int:
         text = _text_of(statement)
@@ -116,19 +117,29 @@ class Statements:
         # A semicolon in a literal makes two parts of one. Then the second one is
         # not known to be harmless.
         for part in text.split(";"):
-            found = _FIRST_WORDS.match(part)
-            assert found is not None, "it matches anything"
-            first, second = found.groups()
-            empty = first is None and found.end() == len(part)
-            known = {f"{first}".upper(), f"{first} {second}".upper()}
-            harmless = empty or not self._harmless.isdisjoint(known)
-            if not harmless and not self._asking.fullmatch(part):
+            if not self._is_harmless(part) and not self._asking.fullmatch(part):
                 change |= Change.SETTINGS
-        lowered = text.lower()
-        if any(marker in lowered for marker in self._markers):
+        if self._is_marked(text.lower()):
             for expression, kind in self._expressions:
                 change |= kind if expression.search(text) else 0
         return int(change)
+
+    def _is_harmless(self, part: str) -> bool:
+        found = _FIRST_WORDS.match(part)
+        assert found is not None, "it matches anything"
+        first, second = found.groups()
+        if first is None:
+            return found.end() == len(part)  # nothing but comments
+        return (
+            first.upper() in self._harmless
+            or f"{first} {second}".upper() in self._harmless
+        )
+
+    def _is_marked(self, lowered: str) -> bool:
+        for marker in self._markers:  # noqa: SIM110 (any() takes a third longer)
+            if marker in lowered:
+                return True
+        return False
 
 
 def _text_of(statement: Any) -> str | None:
