@@ -179,7 +179,7 @@ def a_fork_forgets(pool: Pool) -> None:
     before, keeper = pool.stats(), config.registry.keeper
     child = os.fork()
     if not child:
-        for entry in pool._books:
+        for entry in pool._connections.books:
             entry.expires_at = EVICTED
         keeper.nudge()
         ask_and_close(2)

@@ -125,7 +125,7 @@ def test_a_session_that_cannot_be_restored_is_closed(
     def fail(*args: Any) -> None:
         raise ZeroDivisionError
 
-    driver: Any = djpool.pool(wrapper.alias)._driver
+    driver: Any = djpool.pool(wrapper.alias)._connections.driver
     monkeypatch.setattr(driver, "restore", fail)
     end(wrapper)
     stats = djpool.stats(wrapper.alias)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from djpool.core import Lease, Pool
-from djpool.core.pool import EVICTION_PAUSE
+from djpool.core.failover import EVICTION_PAUSE
 from djpool.core.session import Change
 from tests.core.fakes import Clock, Server, assert_capacity, make_pool
 

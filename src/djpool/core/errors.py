@@ -65,3 +65,8 @@ def without_frames(error: BaseException) -> BaseException:
         kept = type(error).__new__(type(error))
         kept.args = error.args
     return kept.with_traceback(None)
+
+
+def in_one_line(error: BaseException) -> str:
+    """What it says, in one line of a log."""
+    return " ".join(str(error).split())

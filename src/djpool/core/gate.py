@@ -83,7 +83,7 @@ class Gate:
         self.min_size = min_size
         self.max_size = max_size
         self.max_waiting = max_waiting
-        self._on_lost = on_lost  # what every slot's finaliser calls
+        self.on_lost = on_lost  # what every slot's finaliser calls
         self.size = 0  # slots that exist: at rest, lent, or being opened
         self.opening = 0  # of these: their connection is being opened
         self._begun = float("-inf")  # when the last of them began to be
@@ -359,7 +359,7 @@ class Gate:
         self.size += 1
         self.opening += 1
         slot.opening = True
-        slot.on_lost = self._on_lost
+        slot.on_lost = self.on_lost
         return slot
 
     def _serve_locked(self) -> None:

@@ -1,0 +1,113 @@
+"""The way back: from the end of a lease to a slot for the next caller."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+from djpool.core.aside import Aside
+from djpool.core.connections import Connections, own_words
+from djpool.core.session import Change, Irreparable
+from djpool.core.slot import Entry, Slot
+from djpool.core.stats import CloseCause
+
+logger = logging.getLogger("djpool.pool")
+
+
+class Checkin:
+    """Takes connections back as they were in the beginning, or closes them.
+
+    Thread-safe. Nothing here raises into whoever ends a lease.
+    """
+
+    def __init__(self, connections: Connections, aside: Aside | None) -> None:
+        """Without a thread `aside`, whoever gives a connection back restores it."""
+        self._connections = connections
+        self._aside = aside
+        self._driver = connections.driver
+        self._resets = connections.resets
+        self._resets_always = connections.options.reset == "always"
+        # Looked up once, for the hot path.
+        self._gate = connections.gate
+        self._free, self._waiters = self._gate.free, self._gate.waiters
+        self._clock = connections.clock
+        self._at_rest = own_words(connections.driver, "at_rest")
+        self._stacks = connections.native is None
+
+    def take_back(self, slot: Slot) -> None:
+        """A lease has ended; its slot is for the next caller."""
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        try:
+            if self._at_rest is not None and not self._at_rest(entry.connection):
+                self._driver.tidy(entry.connection)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info("pool %r: beyond repair: %s", self._connections.name, error)
+            self._connections.discard(slot, CloseCause.BROKEN)
+            return
+        if self._resets_always or entry.changed:
+            self._restore(slot, entry)
+        else:
+            self._come_back(slot, entry)
+
+    def _come_back(self, slot: Slot, entry: Entry) -> None:
+        """The session is as it was in the beginning: its slot is for the next one."""
+        now = self._clock()
+        if now >= entry.expires_at or self._gate.tight:
+            cause = self._connections.surplus_cause(entry)
+            self._connections.discard(slot, cause)
+            return
+        entry.idle_since = now
+        if entry.owner is not None:
+            self._connections.end_use(entry, now)
+        if self._stacks:
+            self._free.append(slot)
+            if self._waiters:
+                self._gate.serve()
+        else:
+            self._connections.lay_down(slot)
+
+    # -- sessions that were changed -------------------------------------------------
+
+    def _restore(self, slot: Slot, entry: Entry) -> None:
+        """Bring the session back, in another thread if that hurts nobody."""
+        if entry.changed & Change.TYPES:
+            self._connections.drain()
+        if not self._resets or self._clock() >= entry.expires_at or self._gate.tight:
+            entry.changed = 0
+            self._come_back(slot, entry)
+            return
+        # For a lock, others may be waiting already.
+        if self._aside is not None and not entry.changed & Change.LOCKS:
+            self._connections.end_use(entry, self._clock())
+            self._gate.mend(1)
+            if self._aside.do(functools.partial(self._restore_aside, slot)):
+                return
+            self._gate.mend(-1)
+        self._restore_now(slot)
+
+    def _restore_aside(self, slot: Slot) -> None:
+        try:
+            self._restore_now(slot)
+        finally:
+            self._gate.mend(-1)
+
+    def _restore_now(self, slot: Slot) -> None:
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        change = Change(entry.changed)
+        patience = self._connections.options.check_timeout
+        try:
+            if change & Change.BEYOND:
+                raise Irreparable("it did what cannot be undone")
+            self._driver.restore(entry.connection, change, patience)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info(
+                "pool %r: a session is closed, since it cannot be restored: %s",
+                self._connections.name,
+                error,
+            )
+            self._connections.discard(slot, CloseCause.RESET)
+            return
+        with self._gate.lock:
+            self._gate.counters.resets += 1
+        entry.changed = 0
+        self._come_back(slot, entry)

@@ -1,0 +1,191 @@
+"""The way in: from a caller's turn to a connection that can be lent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from djpool.core.connections import Connections
+from djpool.core.errors import ErrorKinds, PoolError, in_one_line, without_frames
+from djpool.core.gate import Refused
+from djpool.core.holders import describe_holders
+from djpool.core.owner import current_owner
+from djpool.core.reclaim import Reclaim
+from djpool.core.slot import Slot
+from djpool.core.stats import CloseCause, PoolStats
+
+logger = logging.getLogger("djpool.pool")
+
+# How long a caller waits for a server that is full, or about to start, to take one
+# more; after that it is told so.
+FULL_PATIENCE = 2.0
+# A connect that fails as late as this before its deadline fails because of that.
+OUT_OF_TIME = 0.05
+
+
+class Checkout:
+    """Queues for a slot, and sees to it that its connection is sound. Thread-safe.
+
+    One deadline holds for queueing, pinging, closing and connecting together.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        errors: ErrorKinds,
+        reclaim: Reclaim,
+        *,
+        kept: bool,
+    ) -> None:
+        """`kept` is whether a keeper looks after what was lost."""
+        self._connections = connections
+        self._errors = errors
+        self._reclaim = reclaim
+        self._kept = kept
+        self._gate = connections.gate
+        self._clock = connections.clock
+
+    def queue(self, patience: float) -> Slot:
+        """A slot that was free, or is the right to open a connection.
+
+        Raises what `Pool.acquire()` does, or why another one's connect failed.
+        """
+        if not self._kept:
+            self._reclaim.what_is_lost()
+        if self._connections.options.release == "transaction":
+            self._reclaim.what_is_loose()
+        if patience:
+            self._refuse_the_hopeless()
+        return self._turn(self._gate.queue(patience), patience)
+
+    def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """`make_sound()`, and again where that failed and waiting can help."""
+        full_until = deadline
+        while True:
+            try:
+                return self.make_sound(slot, patience, deadline)
+            except Exception as error:
+                until = now = self._clock()
+                if self._connections.driver.is_full(error):
+                    full_until = min(full_until, now + FULL_PATIENCE)
+                    until = full_until
+                if self._gate.suspended:
+                    until = deadline  # what it failed of may be why
+                turn = None
+                if patience and until > now:
+                    turn = self._gate.queue(until - now, first=True)
+                if not isinstance(turn, Slot):
+                    self.share(error, deadline)
+                    raise
+            slot = turn
+            self._connections.take_native(slot)
+
+    def make_sound(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """The checkout loop: until the slot has a connection that can be lent.
+
+        After a dead one it goes on at once: with another that was idle, or by
+        opening one in its place. It never sleeps.
+        """
+        mine = self._connections
+        try:
+            while not slot.opening:
+                # Without an entry, the native pool had none after all.
+                if slot.entry is not None:
+                    cause = mine.fault(slot.entry, deadline)
+                    if cause is None:
+                        return slot
+                    if cause is CloseCause.BROKEN:
+                        mine.sweep_the_killed()
+                    mine.close(slot, cause)
+                slot = self._go_on(slot, patience, deadline)
+            if self._clock() > deadline:  # spent on queueing, pinging and closing
+                with self._gate.lock:
+                    self._gate.counters.timeouts += 1
+                raise self._refusal(Refused.TIMEOUT, mine.options.timeout)
+            mine.open(slot, deadline)
+        except BaseException:
+            mine.discard(slot, CloseCause.BROKEN)
+            raise
+        return slot
+
+    def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """After the connection of this slot was closed: another turn."""
+        other = self._gate.replace(slot, patient=patience > 0)
+        if other is not None:
+            self._connections.take_native(other)
+            return other
+        turn = self._gate.queue(deadline - self._clock(), first=True)
+        return self._turn(turn, self._connections.options.timeout)
+
+    def _turn(self, turn: Slot | Refused | BaseException, patience: float) -> Slot:
+        """What came of queueing: a slot, or the error for it."""
+        if isinstance(turn, Slot):
+            self._connections.take_native(turn)
+            return turn
+        if isinstance(turn, Refused):
+            raise self._refusal(turn, patience)
+        raise without_frames(turn)
+
+    def share(self, error: Exception, deadline: float) -> None:
+        """A connect failed: tell of it, in the log and to those who wait for it."""
+        outage = self._connections.outage
+        # When the process ends, drivers close what they have before djpool does.
+        ends = self._gate.closed or not threading.main_thread().is_alive()
+        if not ends and outage.is_news():
+            logger.warning(
+                "pool %r: no connection can be opened: %s",
+                self._connections.name,
+                in_one_line(error),
+            )
+        # One that fails may have had bad luck; a second one did not. And who ran out of
+        # time says nothing about the time that others have.
+        if outage.failures > 1 and self._clock() < deadline - OUT_OF_TIME:
+            self._gate.share(without_frames(error))
+
+    # -- who gets none ----------------------------------------------------------------
+
+    def _refuse_the_hopeless(self) -> None:
+        """Raise if the caller would wait for what only the caller could give back."""
+        gate, me = self._gate, current_owner()
+        with gate.lock:
+            mine = sum(entry.owner is me for entry in self._connections.books)
+            if mine < gate.max_size or gate.barred or gate.crowded:
+                return
+            gate.counters.timeouts += 1
+        stats = self._connections.stats()
+        reason = (
+            f"no connection came free, and none can: this thread has all {mine} itself"
+        )
+        raise self._errors.timeout(self._message(reason, stats), stats)
+
+    def _refusal(self, why: Refused, patience: float) -> PoolError:
+        """The error for a caller that got no connection."""
+        stats = self._connections.stats()
+        if why is Refused.CLOSED:
+            name = self._connections.name
+            return self._errors.closed(f"pool {name!r} is closed", stats)
+        if why is Refused.BUSY:
+            limit = self._gate.max_waiting
+            reason = f"{stats.waiting} callers wait already, and max_waiting is {limit}"
+        elif self._gate.barred:
+            reason = f"no connection in {patience:g} s: the pool is suspended"
+        elif stats.size == stats.opening:
+            reason = f"no connection could be opened in {patience:g} s"
+        else:
+            reason = f"no connection came free in {patience:g} s"
+        kind = self._errors.busy if why is Refused.BUSY else self._errors.timeout
+        error = kind(self._message(reason, stats), stats)
+        if stats.size - stats.opening < stats.max_size:
+            error.__cause__ = self._connections.outage.error  # why there are not more
+        return error
+
+    def _message(self, reason: str, stats: PoolStats) -> str:
+        figures = (
+            f"size {stats.size} of max_size {stats.max_size}, {stats.in_use} in use, "
+            f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
+        )
+        with self._gate.lock:
+            books = self._connections.books
+            held = [entry for entry in books if entry.owner is not None]
+        holders = describe_holders(held, self._clock())
+        return f"pool {self._connections.name!r}: {reason} ({figures}){holders}"

@@ -1,0 +1,398 @@
+"""A pool's open connections: how each is opened, looked at, laid down and closed.
+
+Who gets one, and when, is not decided here. What is done to a slot is done by
+whoever has it: a caller on the way in or out, or the upkeep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from djpool.core.driver import Driver, NativePool
+from djpool.core.errors import without_frames
+from djpool.core.gate import Gate
+from djpool.core.options import PoolOptions
+from djpool.core.outage import Outage
+from djpool.core.slot import EVICTED, Entry, Slot
+from djpool.core.stats import CloseCause, Durations, PoolStats
+
+logger = logging.getLogger("djpool.pool")
+
+# The share of max_lifetime by which connections grow old earlier, at random, so
+# that those opened together are not all replaced at once.
+JITTER = 0.25
+# After a login was refused, before it is tried again with what is in force by then.
+RENEWAL_PAUSE = 0.1
+
+
+class Connections:
+    """What a pool does to its connections, over a driver and perhaps its own pool.
+
+    Thread-safe. No lock is held while the driver or the native pool is called.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        driver: Driver,
+        native: NativePool | None,
+        gate: Gate,
+        *,
+        alias: str,
+        clock: Callable[[], float],
+        renew: Callable[[], None] | None,
+        watch: Callable[[], None],
+        nudge: Callable[[], None],
+    ) -> None:
+        """`watch` is called when there is one, `nudge` when there is upkeep to do."""
+        self.options = options
+        self.driver = driver
+        self.native = native
+        self.gate = gate
+        self.alias = alias
+        self.clock = clock
+        self.nudge = nudge
+        self._watch = watch
+        self._renew = renew
+        self.outage = Outage()
+        self.books: set[Entry] = set()  # guarded by the gate's lock
+        #: When an idle connection may be too old.
+        self.sweep_at = 0.0
+        #: The driver's look at the socket; None if it has only the default one.
+        self.peek = own_words(driver, "peek")
+        #: Idle for longer than that, a connection is pinged before it is lent.
+        self.check_after = _check_after(options)
+        #: Whether it is kept in mind where each connection was borrowed.
+        self.traces = options.leak_threshold is not None
+        #: Whether sessions are brought back to how they began.
+        self.resets = options.reset != "never"
+
+    @property
+    def name(self) -> str:
+        """How messages call the pool."""
+        return self.options.name
+
+    # -- opening ----------------------------------------------------------------
+
+    def open(self, slot: Slot, deadline: float) -> None:
+        """Open a connection for a slot that has the right to. May block.
+
+        What the driver raises is passed on, and told to the next in the outage.
+        """
+        started = self.clock()
+        try:
+            connection = self._connect(deadline)
+        except Exception as error:
+            self.gate.back_off(self.outage.failed(without_frames(error)))
+            raise
+        now = self.clock()
+        slot.entry = Entry(connection, now, self._expiry(now))
+        slot.entry.on_orphaned = self.nudge
+        with self.gate.lock:
+            self.books.add(slot.entry)
+        if self.native is not None:
+            self.native.join(slot)
+        self.gate.opened(slot, now - started)
+        if self.outage.failures:
+            self._tell_of_recovery()
+        self._watch()
+
+    def _connect(self, deadline: float) -> Any:
+        try:
+            return self._try_to_connect(deadline)
+        except Exception as error:
+            if self._renew is None or not self.driver.refuses_login(error):
+                raise
+            self._renew()
+            logger.info("pool %r: the login was refused, and is renewed", self.name)
+            # Whoever changes a password does so in two places, one after the other.
+            time.sleep(RENEWAL_PAUSE)
+            if self.clock() >= deadline:
+                raise
+        return self._try_to_connect(deadline)
+
+    def _try_to_connect(self, deadline: float) -> Any:
+        try:
+            connection = self.driver.connect(deadline - self.clock())
+            if self.resets:
+                self._remember(connection)
+        except Exception:
+            with self.gate.lock:
+                self.gate.counters.open_errors += 1
+            raise
+        return connection
+
+    def _remember(self, connection: Any) -> None:
+        try:
+            self.driver.remember(connection)
+        except BaseException:
+            with contextlib.suppress(Exception):  # it is the other one that counts
+                self.driver.close(connection)
+            raise
+
+    def _expiry(self, now: float) -> float:
+        lifetime = self.options.max_lifetime
+        if lifetime is None:
+            return float("inf")
+        return now + lifetime * (1.0 - JITTER * random.random())  # noqa: S311 (spread only)
+
+    def _tell_of_recovery(self) -> None:
+        self.nudge()  # there may be connections to open, up to min_size
+        if ended := self.outage.end():
+            logger.warning(
+                "pool %r: connections can be opened again, after %.1f s and %d "
+                "failed attempts",
+                self.name,
+                ended.seconds,
+                ended.failures,
+            )
+
+    # -- looking ----------------------------------------------------------------
+
+    def fault(self, entry: Entry, deadline: float) -> CloseCause | None:
+        """Why a connection that was idle until now must not be lent. May block."""
+        now = self.clock()
+        if (cause := self.age(entry)) is not None:
+            return cause
+        quiet = self.peek is None or self.peek(entry.connection)
+        if self.options.check is False:
+            return None if quiet else CloseCause.BROKEN
+        fresh = now - entry.idle_since <= self.check_after and not entry.suspect
+        if quiet and fresh:
+            return None
+        patience = min(self.options.check_timeout, deadline - now)
+        return None if self.ping(entry, patience) else CloseCause.BROKEN
+
+    def ping(self, entry: Entry, timeout: float) -> bool:
+        """Whether the server answers in `timeout` seconds. May block."""
+        try:
+            self.driver.ping(entry.connection, max(timeout, 0.0))
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            logger.info("pool %r: an idle connection is dead: %s", self.name, error)
+            alive = False
+        else:
+            entry.suspect = False
+            alive = True
+        with self.gate.lock:
+            self.gate.counters.checks += 1
+            self.gate.counters.check_failures += not alive
+        return alive
+
+    def age(self, entry: Entry) -> CloseCause | None:
+        """Why a connection that was idle until now is too old."""
+        now = self.clock()
+        if now >= entry.expires_at:
+            return _age_cause(entry)
+        max_idle, gate = self.options.max_idle, self.gate
+        if max_idle is None or now - entry.idle_since < max_idle:
+            return None
+        return CloseCause.IDLE if gate.size > gate.min_size else None
+
+    # -- all that are idle --------------------------------------------------------
+
+    def sweep(self, judge: Callable[[Entry], CloseCause | None]) -> None:
+        """Take every idle connection out, close those judged, lay back the rest."""
+        taken: list[Slot] = []
+        while True:
+            try:
+                slot = self.gate.free.pop()
+            except IndexError:
+                break
+            taken.append(slot)
+            self.take_native(slot)
+        # The longest idle first: so they lie in the order in which they were.
+        taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
+        while taken:
+            slot = taken.pop(0)
+            cause = judge(slot.entry) if slot.entry is not None else CloseCause.BROKEN
+            if cause is None:
+                self.put_aside(slot)
+            else:
+                self.discard(slot, cause)
+
+    def sweep_the_killed(self) -> None:
+        """One was dead: look at all, so that no caller finds the next."""
+        self.sweep(self._killed_too)
+
+    def _killed_too(self, entry: Entry) -> CloseCause | None:
+        if self.peek is None:
+            entry.suspect = True
+            return None
+        return None if self.peek(entry.connection) else CloseCause.BROKEN
+
+    def drain(self) -> None:
+        """Replace every connection: idle ones at once, others when they come back."""
+        with self.gate.lock:
+            self.evict_locked()
+        self.sweep(self.age)
+
+    def evict_locked(self) -> int:
+        """Have all that are open now replaced; how many these are."""
+        for entry in self.books:
+            entry.expires_at = EVICTED
+        return len(self.books)
+
+    # -- laying down, closing -----------------------------------------------------
+
+    def take_native(self, slot: Slot) -> None:
+        """Have the native pool, where there is one, fill a slot that was free."""
+        if self.native is not None and not slot.opening:
+            with contextlib.suppress(LookupError):
+                self.native.take(slot)
+
+    def put_aside(self, slot: Slot) -> None:
+        """Lay down a connection that was out for upkeep only."""
+        entry: Entry = slot.entry  # type: ignore[assignment]  # looked at before
+        if self.gate.tight:
+            self.discard(slot, self.surplus_cause(entry))
+        else:
+            self.lay_down(slot)
+
+    def lay_down(self, slot: Slot) -> None:
+        """The connection is idle: for the next caller."""
+        if self.native is not None:
+            try:
+                self.native.give(slot)
+            except Exception:
+                logger.exception("pool %r: the native pool took none back", self.name)
+                self.discard(slot, CloseCause.BROKEN)
+                return
+        self.gate.lay_down(slot)
+
+    def discard(self, slot: Slot, cause: CloseCause) -> None:
+        """Close the connection, then let the next caller in its place. Never raises.
+
+        In this order, so that the server never sees more than `max_size`.
+        """
+        entry = slot.entry
+        if entry is not None and entry.owner is not None:
+            self.end_use(entry, self.clock())
+        self.close(slot, cause)
+        self.gate.remove(slot)
+        if self.gate.closed or (entry and self.gate.size < self.gate.min_size):
+            self.nudge()  # the keeper waits for the last one, or opens another
+
+    def close(self, slot: Slot, cause: CloseCause) -> None:
+        """Close the connection, whose slot stays with the caller. Never raises."""
+        entry = slot.entry
+        if entry is None:
+            return  # closed already, or never opened
+        connection = entry.connection
+        try:
+            self.driver.close(connection)
+        except Exception as error:  # noqa: BLE001 (it is gone either way)
+            logger.debug("pool %r: while closing: %s", self.name, error)
+        if self.native is not None:
+            self.native.drop(connection)
+        with self.gate.lock:
+            counters = self.gate.counters
+            counters.closed[cause.value] += 1
+            counters.acquired += entry.direct
+            counters.uses.absorb(entry.uses)
+            self.books.discard(entry)
+            entry.connection = slot.entry = None
+
+    def surplus_cause(self, entry: Entry) -> CloseCause:
+        """Why one that comes back is not kept."""
+        if self.gate.closed:
+            return CloseCause.SHUTDOWN
+        if self.clock() >= entry.expires_at:
+            return _age_cause(entry)
+        return CloseCause.IDLE
+
+    def end_use(self, entry: Entry, now: float) -> None:
+        """Nobody has the connection any more."""
+        entry.uses.add(now - entry.acquired_at)
+        owner, entry.owner = entry.owner, None
+        if owner is not None:
+            owner.holding.discard(entry)
+        entry.lease = None
+        entry.forsaken = False
+        if self.traces:
+            if entry.leaked:
+                self._tell_of_the_end(entry, now)
+            entry.stack = entry.about = None
+
+    def _tell_of_the_end(self, entry: Entry, now: float) -> None:
+        entry.leaked = False
+        logger.warning(
+            "pool %r: the connection that was held for longer than leak_threshold "
+            "came back after %.1f s",
+            self.name,
+            now - entry.acquired_at,
+        )
+
+    # -- figures --------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """The pool's figures, all of one moment. Never waits for a database."""
+        gate = self.gate
+        with gate.lock:
+            counters = gate.counters
+            idle, waiting = len(gate.free), len(gate.waiters)
+            acquired, uses = counters.acquired, Durations()
+            uses.absorb(counters.uses)
+            for entry in self.books:
+                acquired += entry.direct
+                uses.absorb(entry.uses)
+            # Only who had to wait was timed; for the others it took no time.
+            at_once = acquired - sum(counters.waits.counts)
+            waits = counters.waits.snapshot(at_once)
+            opens = counters.opens.snapshot()
+            return PoolStats(
+                name=self.name,
+                alias=self.alias,
+                vendor=self.driver.vendor,
+                implementation="fallback" if self.native is None else "native",
+                pid=os.getpid(),
+                min_size=gate.min_size,
+                max_size=gate.max_size,
+                size=gate.size,
+                idle=idle,
+                in_use=gate.size - idle - gate.opening,
+                opening=gate.opening,
+                waiting=waiting,
+                acquired_total=acquired,
+                waited_total=counters.waited,
+                timeouts_total=counters.timeouts,
+                rejected_total=counters.rejected,
+                opened_total=counters.opened,
+                open_errors_total=counters.open_errors,
+                checks_total=counters.checks,
+                check_failures_total=counters.check_failures,
+                resets_total=counters.resets,
+                reclaimed_total=counters.reclaimed,
+                leaks_total=counters.leaks,
+                closed_total=dict(counters.closed),
+                wait_seconds_total=waits.sum,
+                use_seconds_total=uses.sum,
+                open_seconds_total=opens.sum,
+                wait_seconds=waits,
+                use_seconds=uses.snapshot(),
+                open_seconds=opens,
+            )
+
+
+def own_words(driver: Driver, name: str) -> Callable[[Any], bool] | None:
+    """A driver's method, or None where it only has the default one."""
+    if getattr(type(driver), name) is getattr(Driver, name):
+        return None
+    method: Callable[[Any], bool] = getattr(driver, name)
+    return method
+
+
+def _check_after(options: PoolOptions) -> float:
+    if options.check is True:
+        return -1.0  # no time is short enough: ping every time
+    return options.check_after if options.check == "auto" else float("inf")
+
+
+def _age_cause(entry: Entry) -> CloseCause:
+    evicted = entry.expires_at == EVICTED
+    return CloseCause.EVICTED if evicted else CloseCause.LIFETIME

@@ -1,0 +1,104 @@
+"""What was never given back: it comes back here, whoever had it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from djpool.core.checkin import Checkin
+from djpool.core.connections import Connections
+from djpool.core.holders import describe_holder
+from djpool.core.lease import Lease
+from djpool.core.slot import Entry, Slot
+from djpool.core.stats import CloseCause
+
+logger = logging.getLogger("djpool.pool")
+
+# Seconds until the next look at a lease that is over but still in use.
+IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
+
+# What finalisers found: see `Slot.on_lost`.
+Lost = deque[tuple[Entry | None, bool]]
+
+
+class Reclaim:
+    """Ends leases in place of owners who did not. Thread-safe."""
+
+    def __init__(self, connections: Connections, checkin: Checkin, lost: Lost) -> None:
+        self._connections = connections
+        self._checkin = checkin
+        self._lost = lost
+
+    def what_is_lost(self) -> None:
+        """Take back what finalisers reported since the last time."""
+        while self._lost:
+            try:
+                entry, opening = self._lost.popleft()
+            except IndexError:
+                return  # another thread was faster
+            slot = Slot()
+            slot.entry, slot.opening = entry, opening
+            slot.on_lost = self._connections.gate.on_lost
+            if entry is None or entry.owner is None:
+                self._connections.discard(slot, CloseCause.BROKEN)
+                continue
+            self._take_back_unasked(slot, entry)
+
+    def what_is_over(self) -> float | None:
+        """End leases of dead owners, and forsaken ones; when to look again."""
+        with self._connections.gate.lock:
+            over = [
+                (entry, entry.lease)
+                for entry in self._connections.books
+                if (owner := entry.owner) is not None
+                and (owner.ended or entry.forsaken)
+            ]
+        pause = None
+        for entry, reference in over:
+            lease = reference() if reference is not None else None
+            if lease is None or lease.ended:
+                continue
+            dead = lease.owner.ended
+            if not (dead or entry.forsaken):
+                continue  # the connection is another's by now
+            slot = lease.take_away()
+            if slot is None:
+                # A dead owner's may be shared with the living, for long.
+                pause = SHARED_PAUSE if dead and pause is None else IN_USE_PAUSE
+            elif dead and not entry.forsaken:
+                self._take_back_unasked(slot, entry)
+            else:
+                self._checkin.take_back(slot)
+        return pause
+
+    def what_is_loose(self) -> None:
+        """End leases that nothing needs between two statements.
+
+        Usually each ends with its last statement. But some have none (a mere
+        `ensure_connection()`), and some cursors are forgotten and not closed.
+        """
+        with self._connections.gate.lock:
+            leases = [
+                each.lease
+                for each in self._connections.books
+                if each.owner is not None and not each.owner.ended
+            ]
+        for reference in leases:
+            lease: Lease | None = reference() if reference is not None else None
+            slot = lease.take_away(over=False) if lease is not None else None
+            if slot is not None:
+                self._checkin.take_back(slot)
+
+    def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
+        mine = self._connections
+        held = mine.clock() - entry.acquired_at
+        with mine.gate.lock:
+            mine.gate.counters.reclaimed += 1
+        logger.warning(
+            "pool %r: a connection was never given back, and has been taken "
+            "back now. It was leased by %s%s",
+            mine.name,
+            describe_holder(entry, held),
+            "" if mine.traces else "; set leak_threshold to see where",
+        )
+        self._checkin.take_back(slot)

@@ -1,0 +1,160 @@
+"""What a pool does when nobody asks: the keeper calls it when it is due."""
+
+from __future__ import annotations
+
+import logging
+
+from djpool.core.checkout import Checkout
+from djpool.core.connections import JITTER, Connections
+from djpool.core.errors import in_one_line
+from djpool.core.holders import describe_holder
+from djpool.core.reclaim import Reclaim
+from djpool.core.stats import CloseCause
+
+logger = logging.getLogger("djpool.pool")
+
+# After failing to open one up to min_size: the first and the longest pause.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+class Upkeep:
+    """Closes what is too old, opens up to `min_size`, takes back what was lost.
+
+    Thread-safe, though one thread after the other is enough.
+    """
+
+    def __init__(
+        self, connections: Connections, checkout: Checkout, reclaim: Reclaim
+    ) -> None:
+        options = connections.options
+        self._connections = connections
+        self._checkout = checkout
+        self._reclaim = reclaim
+        self._gate = connections.gate
+        self._options = options
+        self._failures = 0  # in a row, of connects up to min_size
+        # Idle for so long, one that is kept for min_size is pinged.
+        self._keepalive = max(options.check_after, options.check_timeout)
+        if options.check is False:
+            self._keepalive = float("inf")
+
+    def maintain(self) -> float | None:
+        """Do what is due; the seconds until there may be more. May block.
+
+        None is for not before somebody uses the pool. What is laid down after this
+        call is not due any sooner, so whoever sleeps that long misses nothing.
+        """
+        mine, options = self._connections, self._options
+        self._reclaim.what_is_lost()
+        again = self._reclaim.what_is_over()
+        if options.release == "transaction":
+            self._reclaim.what_is_loose()
+        if self._gate.closed:
+            return again
+        self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
+        if mine.clock() >= mine.sweep_at:
+            mine.sweep(mine.age)
+        self._keep_alive()
+        due: list[float | None] = [
+            self._fill(),
+            options.max_idle,
+            self._tell_of_leaks(),
+            again,
+        ]
+        if options.max_lifetime is not None:
+            due.append(options.max_lifetime * (1.0 - JITTER))
+        due += self._due_dates()
+        dates = [seconds for seconds in due if seconds is not None]
+        if not dates:
+            return None
+        pause = max(min(dates), 0.01)
+        mine.sweep_at = mine.clock() + pause
+        return pause
+
+    def _due_dates(self) -> list[float]:
+        """In how many seconds each idle connection wants to be looked at."""
+        max_idle, due = self._options.max_idle, []
+        now = self._connections.clock()
+        with self._gate.lock:
+            surplus = self._gate.size > self._gate.min_size
+            for entry in self._connections.books:
+                if entry.owner is not None:
+                    continue  # what is lent is looked at when it comes back
+                due.append(entry.expires_at - now)
+                if self._gate.min_size:
+                    due.append(entry.idle_since + self._keepalive - now)
+                if surplus and max_idle is not None:
+                    due.append(entry.idle_since + max_idle - now)
+        return due
+
+    def _keep_alive(self) -> None:
+        """Ping what is kept for `min_size` before it is idle for too long.
+
+        So whoever needs one finds one that is alive, and no firewall forgets it. One
+        at a time: the others can be lent meanwhile.
+        """
+        mine = self._connections
+        now = mine.clock()
+        with self._gate.lock:
+            due = sum(
+                entry.owner is None and now - entry.idle_since >= self._keepalive
+                for entry in mine.books
+            )
+        for _ in range(min(due, self._gate.min_size)):
+            try:
+                slot = self._gate.free.popleft()  # the longest idle
+            except IndexError:
+                return
+            mine.take_native(slot)
+            entry = slot.entry
+            if entry is None or not mine.ping(entry, self._options.check_timeout):
+                mine.discard(slot, CloseCause.BROKEN)
+            else:
+                entry.idle_since = mine.clock()
+                mine.put_aside(slot)
+
+    def _fill(self) -> float | None:
+        """Open connections up to `min_size`; the pause until the next attempt."""
+        outage, timeout = self._connections.outage, self._options.timeout
+        if not outage.failures:
+            self._failures = 0
+        while (slot := self._gate.grow()) is not None:
+            deadline = self._connections.clock() + timeout
+            try:
+                slot = self._checkout.make_sound(slot, timeout, deadline)
+            except Exception as error:  # noqa: BLE001 (each driver has its own)
+                self._failures += 1
+                if outage.is_news():
+                    logger.warning(
+                        "pool %r: cannot keep min_size=%s connections open: %s",
+                        self._connections.name,
+                        self._gate.min_size,
+                        in_one_line(error),
+                    )
+                self._checkout.share(error, deadline)
+                return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
+            self._failures = 0
+            self._connections.put_aside(slot)
+        return None
+
+    def _tell_of_leaks(self) -> float | None:
+        """Warn of leases that last; the seconds until it is worth another look."""
+        threshold = self._options.leak_threshold
+        if threshold is None:
+            return None
+        books, now = self._connections.books, self._connections.clock()
+        with self._gate.lock:
+            held = [each for each in books if each.owner and not each.leaked]
+            late = [each for each in held if now - each.acquired_at >= threshold]
+            self._gate.counters.leaks += len(late)
+            for entry in late:
+                entry.leaked = True
+        for entry in late:
+            logger.warning(
+                "pool %r: a connection is held for longer than leak_threshold=%g s "
+                "by %s",
+                self._connections.name,
+                threshold,
+                describe_holder(entry, now - entry.acquired_at),
+            )
+        return threshold / 4  # of what is leased from now on, none is told of late
