@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
+from tests.chaos.servers import Server
+
 EXPECTED = (OperationalError, InterfaceError)
 
 
@@ -47,10 +49,10 @@ class Load:
     """Threads that work until they are told to stop."""
 
     def __init__(
-        self, alias: str, in_transaction: str, ledger: Ledger, seed: int, threads: int
+        self, alias: str, server: Server, ledger: Ledger, seed: int, threads: int
     ) -> None:
         self._alias = alias
-        self._in_transaction = in_transaction
+        self._server = server
         self._ledger = ledger
         self._over = threading.Event()
         self._threads = [
@@ -83,6 +85,7 @@ class Load:
             self._commit,
             self._roll_back,
             self._forget,
+            self._change,
         ]
         while not self._over.is_set() and not self._ledger.wrong:
             try:
@@ -106,9 +109,12 @@ class Load:
             waited = time.monotonic() - began
             self._ledger.longest = max(self._ledger.longest, waited)
         with connections[self._alias].cursor() as cursor:
-            cursor.execute(self._in_transaction)
-            if cursor.fetchone()[0]:
+            cursor.execute(self._server.state)
+            in_transaction, changed = cursor.fetchone()
+            if in_transaction:
                 self._ledger.wrong.append("a connection came in a transaction")
+            if changed:
+                self._ledger.wrong.append("a session came as another one left it")
 
     def _write(self, token: int, part: int) -> None:
         with connections[self._alias].cursor() as cursor:
@@ -157,6 +163,16 @@ class Load:
         self._ledger.rolled_back.add(token)
         connections[self._alias].set_autocommit(False)
         self._write(token, 0)
+
+    def _change(self, draw: random.Random) -> None:
+        """Leave a setting behind, which is there until the end: the pool resets it."""
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(self._server.change)
+        self._insert(draw)
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(self._server.state)
+            if not cursor.fetchone()[1]:
+                self._ledger.wrong.append("a setting is gone amid its lease")
 
     def _look(self, token: int, rows: int) -> None:
         """Whether this transaction has what was written in it."""

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[int, float, float]] = {
     "crash the network": (2, 0.2, 1.0),
     "exhaust max_connections": (1, 0.2, 1.0),
     "close slowly": (1, 0.2, 1.0),
+    "fail to reset": (1, 0.2, 1.0),
     "drain": (1, 0.0, 0.0),
     "resize": (2, 0.2, 1.0),
     "suspend": (1, 0.2, 1.0),

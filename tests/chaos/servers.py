@@ -18,7 +18,12 @@ from tests.servers.postgres import PostgresServer, pids
 class Postgres:
     """A PostgreSQL server, over one connection of its administrator."""
 
-    in_transaction = "SELECT txid_current_if_assigned() IS NOT NULL"
+    # Whether a session is amid a transaction, and whether it was changed.
+    state = (
+        "SELECT txid_current_if_assigned() IS NOT NULL,"
+        " current_setting('application_name') = 'changed'"
+    )
+    change = "SET application_name = 'changed'"
     # Rows that two owners wrote in one transaction of the server's.
     mingled = "SELECT xmin::text FROM chaos GROUP BY 1 HAVING count(DISTINCT token) > 1"
 
@@ -59,7 +64,8 @@ class Postgres:
 class MariaDB:
     """A MariaDB server, over one connection of its administrator."""
 
-    in_transaction = "SELECT @@in_transaction"
+    state = "SELECT @@in_transaction, @changed IS NOT NULL"
+    change = "SET @changed = 1"
     mingled = None  # it does not say which transaction wrote a row
 
     def __init__(self, server: MariaDBServer, admin: pymysql.Connection) -> None:

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import connections
 
 import djpool
+from djpool.core.session import Irreparable
 from tests.backends.conftest import MakeAlias, make_alias, pooled  # noqa: F401
 from tests.backends.engines import engine_of, server_of
 from tests.chaos.load import Ledger, Load
@@ -34,10 +36,13 @@ from tests.chaos.watch import Watch
 from tests.servers.process import wait_until
 from tests.servers.proxy import Proxy
 
-SECONDS = float(os.environ.get("DJPOOL_CHAOS_SECONDS", "18"))
+SECONDS = float(os.environ.get("DJPOOL_CHAOS_SECONDS", "12"))
 SEED = int(os.environ.get("DJPOOL_CHAOS_SEED") or random.randrange(2**32))
 
-ENGINES = ["postgresql-native", "postgresql-fallback", "mysql@mariadb"]
+ENGINES = [
+    *("postgresql-native", "postgresql-fallback+transaction"),
+    *("mysql@mariadb", "mysql+transaction@mariadb"),
+]
 # The first one warms up; what comes after may not cost more memory.
 ROUNDS = 3
 MAX_SIZE, CALLERS, TIMEOUT = 6, 16, 3.0
@@ -129,19 +134,30 @@ class Chaos:
 
     @contextmanager
     def _close_slowly(self, event: Event) -> Iterator[None]:
-        driver = self._pool._driver
+        driver = self._pool._connections.driver
         close: Callable[[Any], None] = driver.close
 
         def slowly(connection: Any) -> None:
             time.sleep(event.share / 2)
             close(connection)
 
-        driver.close = slowly
-        try:
+        with mock.patch.object(driver, "close", slowly):
             self._kill(2)
             yield
-        finally:
-            del driver.close
+
+    @contextmanager
+    def _fail_to_reset(self, event: Event) -> Iterator[None]:
+        driver = self._pool._connections.driver
+        restore: Callable[..., None] = driver.restore
+        draw = random.Random(event.share)
+
+        def perhaps(*args: Any) -> None:
+            if draw.random() < event.share:
+                raise Irreparable("chaos")
+            restore(*args)
+
+        with mock.patch.object(driver, "restore", perhaps):
+            yield
 
     @contextmanager
     def _drain(self, event: Event) -> Iterator[None]:
@@ -203,7 +219,7 @@ def test_everything_that_is_promised_holds_whatever_goes_wrong(
         stack.callback(tracemalloc.stop)
         for number in range(ROUNDS):
             watch = Watch(alias, watcher, between.port, MAX_SIZE, ledger.wrong)
-            load = Load(alias, server.in_transaction, ledger, SEED + number, CALLERS)
+            load = Load(alias, server, ledger, SEED + number, CALLERS)
             try:
                 for event in make_plan(SEED + number, SECONDS / ROUNDS):
                     if ledger.wrong:
@@ -254,14 +270,15 @@ def assert_capacity(alias: str) -> None:
     stats = pool.stats()
     assert (stats.waiting, stats.opening) == (0, 0)
     assert stats.max_size == MAX_SIZE
-    wrappers = [connections.create_connection(alias) for _ in range(MAX_SIZE)]
-    for wrapper in wrappers:
-        with wrapper.cursor() as cursor:
+    with ExitStack() as stack:
+        for _ in range(MAX_SIZE):
+            wrapper = connections.create_connection(alias)
+            stack.callback(wrapper.close)
+            # Kept open, so that the connection is not given back before the others.
+            cursor = stack.enter_context(wrapper.cursor())
             cursor.execute("SELECT 1")
             assert cursor.fetchone() == (1,)
-    assert pool.stats().in_use == MAX_SIZE
-    for wrapper in wrappers:
-        wrapper.close()
+        assert pool.stats().in_use == MAX_SIZE
 
 
 def assert_rows(alias: str, server: Server, ledger: Ledger) -> None:
