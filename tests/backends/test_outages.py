@@ -107,6 +107,20 @@ def test_sessions_of_oracle_that_were_killed_behind_open_sockets(
     assert [each.error for each in at_once(alias, 10) if each.error] == []
 
 
+@pytest.mark.parametrize("engine", ORACLE)
+def test_of_sessions_dead_behind_open_sockets_one_request_finds_all(
+    engine: str, make_alias: MakeAlias, oracle: OracleServer
+) -> None:
+    """Without a ping each time the first one fails; the others are pinged then."""
+    alias = pooled(engine, make_alias, max_size=10)
+    with_idle_ones(alias, 10)
+    oracle.emulated.kill_all("error")
+    errors = [Request(alias).error for _ in range(10)]
+    assert "ORA-00028" in str(errors.pop(0))
+    assert errors == [None] * 9
+    count_out(alias)
+
+
 def test_kills_under_load_fail_what_is_in_flight_only(
     engine: str, make_alias: MakeAlias, server: Any
 ) -> None:

@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -440,6 +441,53 @@ def test_where_a_look_says_nothing_the_others_are_pinged_next_time(
     for _ in range(3):
         with pool.acquire() as lease:
             assert not lease.connection.dead
+
+
+class Unseeing(FakeDriver):
+    """A driver whose look finds nothing: sessions are dead behind open sockets."""
+
+    def peek(self, connection: Any) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("found_by", ["a ping", "its return"])
+def test_after_one_that_looked_alive_all_are_pinged(
+    found_by: str, server: Server
+) -> None:
+    """Those that are lent just now, too: they may be dead, and nobody has noticed."""
+    driver = Unseeing(server)
+    pool = Pool(PoolOptions(max_size=5), driver)
+    lent = pool.acquire()
+    leases = [pool.acquire() for _ in range(4)]
+    server.kill()
+    if found_by == "a ping":
+        leases[-1].suspect()
+    else:
+        leases[-1].connection.in_transaction = True  # so it is to be rolled back
+    for lease in leases:
+        lease.release()
+    with pool.acquire() as lease:
+        assert not lease.connection.dead
+    lent.release()
+    with pool.acquire() as first, pool.acquire() as second:
+        assert not first.connection.dead
+        assert not second.connection.dead
+    pings = driver.pings
+    pool.acquire().release()
+    assert driver.pings == pings  # one answer is enough
+    assert_capacity(pool, server)
+
+
+def test_without_checks_a_suspicion_ends_with_the_next_look(server: Server) -> None:
+    pool = make_pool(server, check=False)
+    lease = pool.acquire()
+    lease.suspect()
+    lease.release()
+    pool.acquire().release()
+    waited = pool.stats().wait_seconds
+    pool.acquire().release()
+    assert pool.stats().checks_total == 0
+    assert pool.stats().wait_seconds.sum == waited.sum  # nothing was looked into
 
 
 def test_a_ping_comes_only_after_check_after_idle_seconds(server: Server) -> None:

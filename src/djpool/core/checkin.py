@@ -42,6 +42,7 @@ class Checkin:
                 self._driver.tidy(entry.connection)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info("pool %r: beyond repair: %s", self._connections.name, error)
+            self._connections.suspect_all()
             self._connections.discard(slot, CloseCause.BROKEN)
             return
         if self._resets_always or entry.changed:

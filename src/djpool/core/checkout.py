@@ -94,8 +94,6 @@ class Checkout:
                     cause = mine.fault(slot.entry, deadline)
                     if cause is None:
                         return slot
-                    if cause is CloseCause.BROKEN:
-                        mine.sweep_the_killed()
                     mine.close(slot, cause)
                 slot = self._go_on(slot, patience, deadline)
             if self._clock() > deadline:  # spent on queueing, pinging and closing

@@ -161,13 +161,20 @@ class Connections:
         if (cause := self.age(entry)) is not None:
             return cause
         quiet = self.peek is None or self.peek(entry.connection)
-        if self.options.check is False:
-            return None if quiet else CloseCause.BROKEN
         fresh = now - entry.idle_since <= self.check_after and not entry.suspect
-        if quiet and fresh:
+        checks = self.options.check is not False
+        if quiet and (fresh or not checks):
+            entry.suspect = False  # where nothing is pinged, the look was all
             return None
         patience = min(self.options.check_timeout, deadline - now)
-        return None if self.ping(entry, patience) else CloseCause.BROKEN
+        if checks and self.ping(entry, patience):
+            return None
+        # What killed this one may have killed them all: no caller is to find the next.
+        if quiet:
+            self.suspect_all()
+        else:
+            self.sweep(self._killed_too)
+        return CloseCause.BROKEN
 
     def ping(self, entry: Entry, timeout: float) -> bool:
         """Whether the server answers in `timeout` seconds. May block."""
@@ -216,15 +223,15 @@ class Connections:
             else:
                 self.discard(slot, cause)
 
-    def sweep_the_killed(self) -> None:
-        """One was dead: look at all, so that no caller finds the next."""
-        self.sweep(self._killed_too)
-
     def _killed_too(self, entry: Entry) -> CloseCause | None:
-        if self.peek is None:
-            entry.suspect = True
-            return None
-        return None if self.peek(entry.connection) else CloseCause.BROKEN
+        alive = self.peek is None or self.peek(entry.connection)
+        return None if alive else CloseCause.BROKEN
+
+    def suspect_all(self) -> None:
+        """One that looked alive was not: have each pinged before its next lease."""
+        with self.gate.lock:
+            for entry in self.books:
+                entry.suspect = True
 
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""

@@ -22,8 +22,9 @@ class Entry:
 
     The books refer to it for as long as it is open, so the garbage collector
     never finalises a driver's connection in the company of a lease that somebody
-    forgot. Only who has the connection writes here, apart from `expires_at`,
-    which drain() may bring forward. Anybody may read: statistics, error messages.
+    forgot. Only who has the connection writes here, apart from `expires_at`, which
+    drain() may bring forward, and `suspect`, which anybody may set. Anybody may read:
+    statistics, error messages.
     """
 
     __slots__ = (
