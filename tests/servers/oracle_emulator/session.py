@@ -93,12 +93,14 @@ class Session:
     def _close(self) -> None:
         if self.engine is not None:
             self.engine.close()
-        self._packets.sock.close()
+        # In this order: whoever sees the end finds the session gone.
         self.server.session_ended(self)
+        self._packets.sock.close()
         self._closed.set()
 
     def disconnect(self) -> None:
         """Cut the connection, from any thread; it is over when this returns."""
+        self.server.session_ended(self)  # first, for the same reason
         with contextlib.suppress(OSError):  # it has ended by itself
             self._packets.sock.shutdown(socket.SHUT_RDWR)
         self._closed.wait(5)
