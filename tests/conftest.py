@@ -29,7 +29,9 @@ ONCE = (
     "acceptance/test_servers.py",
     "backends/test_fork.py",
     "backends/test_other_drivers.py",
+    "backends/test_outages.py",
     "backends/test_sessions.py",
+    "chaos/",
     "test_databases/",
     "workers/",
 )

@@ -86,23 +86,23 @@ class Checkout:
         After a dead one it goes on at once: with another that was idle, or by
         opening one in its place. It never sleeps.
         """
-        mine = self._connections
+        connections = self._connections
         try:
             while not slot.opening:
                 # Without an entry, the native pool had none after all.
                 if slot.entry is not None:
-                    cause = mine.fault(slot.entry, deadline)
+                    cause = connections.fault(slot.entry, deadline)
                     if cause is None:
                         return slot
-                    mine.close(slot, cause)
+                    connections.close(slot, cause)
                 slot = self._go_on(slot, patience, deadline)
             if self._clock() > deadline:  # spent on queueing, pinging and closing
                 with self._gate.lock:
                     self._gate.counters.timeouts += 1
-                raise self._refusal(Refused.TIMEOUT, mine.options.timeout)
-            mine.open(slot, deadline)
+                raise self._refusal(Refused.TIMEOUT, connections.options.timeout)
+            connections.open(slot, deadline)
         except BaseException:
-            mine.discard(slot, CloseCause.BROKEN)
+            connections.discard(slot, CloseCause.BROKEN)
             raise
         return slot
 

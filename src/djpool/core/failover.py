@@ -32,24 +32,24 @@ class Failover:
         own: either the server has not moved yet, or the session made itself
         read-only. Such a connection is replaced alone until some time has passed.
         """
-        mine = self._connections
-        if entry.expires_at == EVICTED or not mine.driver.stepped_down(error):
+        connections = self._connections
+        if entry.expires_at == EVICTED or not connections.driver.stepped_down(error):
             return
         if entry.changed:
             return  # perhaps it made itself read-only, and that ends with the lease
-        now = mine.clock()
-        with mine.gate.lock:
+        now = connections.clock()
+        with connections.gate.lock:
             entry.expires_at = EVICTED
             if now < self._evicts_again_at:
                 return
             self._evicts_again_at = now + EVICTION_PAUSE
-            count = mine.evict_locked()
-        mine.sweep_at = now
+            count = connections.evict_locked()
+        connections.sweep_at = now
         logger.warning(
             "pool %r: the server is read-only or shuts down, so all connections to "
             "it (%d) are replaced: %s",
-            mine.name,
+            connections.name,
             count,
             in_one_line(error),
         )
-        mine.nudge()  # the keeper closes those that are idle
+        connections.nudge()  # the keeper closes those that are idle

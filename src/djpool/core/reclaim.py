@@ -90,15 +90,15 @@ class Reclaim:
                 self._checkin.take_back(slot)
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
-        mine = self._connections
-        held = mine.clock() - entry.acquired_at
-        with mine.gate.lock:
-            mine.gate.counters.reclaimed += 1
+        connections = self._connections
+        held = connections.clock() - entry.acquired_at
+        with connections.gate.lock:
+            connections.gate.counters.reclaimed += 1
         logger.warning(
             "pool %r: a connection was never given back, and has been taken "
             "back now. It was leased by %s%s",
-            mine.name,
+            connections.name,
             describe_holder(entry, held),
-            "" if mine.traces else "; set leak_threshold to see where",
+            "" if connections.traces else "; set leak_threshold to see where",
         )
         self._checkin.take_back(slot)

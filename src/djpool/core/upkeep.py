@@ -44,7 +44,7 @@ class Upkeep:
         None is for not before somebody uses the pool. What is laid down after this
         call is not due any sooner, so whoever sleeps that long misses nothing.
         """
-        mine, options = self._connections, self._options
+        connections, options = self._connections, self._options
         self._reclaim.what_is_lost()
         again = self._reclaim.what_is_over()
         if options.release == "transaction":
@@ -52,8 +52,8 @@ class Upkeep:
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
-        if mine.clock() >= mine.sweep_at:
-            mine.sweep(mine.age)
+        if connections.clock() >= connections.sweep_at:
+            connections.sweep(connections.age)
         self._keep_alive()
         due: list[float | None] = [
             self._fill(),
@@ -68,7 +68,7 @@ class Upkeep:
         if not dates:
             return None
         pause = max(min(dates), 0.01)
-        mine.sweep_at = mine.clock() + pause
+        connections.sweep_at = connections.clock() + pause
         return pause
 
     def _due_dates(self) -> list[float]:
@@ -93,25 +93,27 @@ class Upkeep:
         So whoever needs one finds one that is alive, and no firewall forgets it. One
         at a time: the others can be lent meanwhile.
         """
-        mine = self._connections
-        now = mine.clock()
+        connections, patience = self._connections, self._options.check_timeout
+        now = connections.clock()
         with self._gate.lock:
             due = sum(
                 entry.owner is None and now - entry.idle_since >= self._keepalive
-                for entry in mine.books
+                for entry in connections.books
             )
         for _ in range(min(due, self._gate.min_size)):
             try:
                 slot = self._gate.free.popleft()  # the longest idle
             except IndexError:
                 return
-            mine.take_native(slot)
+            connections.take_native(slot)
             entry = slot.entry
-            if entry is None or not mine.ping(entry, self._options.check_timeout):
-                mine.discard(slot, CloseCause.BROKEN)
+            if entry is None or not connections.ping(
+                entry, self._options.check_timeout
+            ):
+                connections.discard(slot, CloseCause.BROKEN)
             else:
-                entry.idle_since = mine.clock()
-                mine.put_aside(slot)
+                entry.idle_since = connections.clock()
+                connections.put_aside(slot)
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
