@@ -107,9 +107,7 @@ class Upkeep:
                 return
             connections.take_native(slot)
             entry = slot.entry
-            if entry is None or not connections.ping(
-                entry, self._options.check_timeout
-            ):
+            if entry is None or not connections.ping(entry, patience):
                 connections.discard(slot, CloseCause.BROKEN)
             else:
                 entry.idle_since = connections.clock()
