@@ -217,6 +217,33 @@ def test_in_a_black_hole_the_deadline_is_the_deadline(
     count_out(alias)
 
 
+def test_what_cannot_be_rolled_back_in_time_is_closed(
+    engine: str, make_alias: MakeAlias, server: Any, proxy: MakeProxy
+) -> None:
+    """A request that leaves a transaction to a server which is silent then."""
+    middle = proxy(server.host, server.port)
+    alias = behind(middle, engine, make_alias, max_size=1, check_timeout=0.3)
+    wrapper = connections[alias]
+    with wrapper.cursor() as cursor:
+        cursor.execute("CREATE TABLE unfinished (a INT)")
+    try:
+        wrapper.set_autocommit(False)
+        wrapper.cursor().execute("INSERT INTO unfinished VALUES (1)")
+        middle.black_hole()
+        wrapper.close()
+        assert djpool.stats(alias).closed_total["broken"] == 1
+        middle.stop()
+        middle.cut()
+        middle.resume()
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM unfinished")
+            assert cursor.fetchone() == (0,)
+    finally:
+        with wrapper.cursor() as cursor:
+            cursor.execute("DROP TABLE unfinished")
+        wrapper.close()
+
+
 def test_behind_a_connect_in_a_black_hole_others_are_opened(
     engine: str, make_alias: MakeAlias, server: Any, proxy: MakeProxy
 ) -> None:

@@ -115,7 +115,7 @@ class FakeDriver(PlainDriver):
     def stepped_down(self, error: BaseException) -> bool:
         return isinstance(error, InterruptedError)
 
-    def tidy(self, connection: Any) -> None:
+    def tidy(self, connection: Any, timeout: float) -> None:
         self.tidied += 1
         if connection.dead:
             raise ConnectionResetError("the server closed it")

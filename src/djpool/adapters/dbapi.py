@@ -54,7 +54,7 @@ class DbapiDriver(Driver):
     def in_transaction(self, connection: Any) -> bool:
         return False  # there is no telling, but from the statements
 
-    def tidy(self, connection: Any) -> None:
+    def tidy(self, connection: Any, timeout: float) -> None:
         speaker = self._speakers[id(connection)]
         # Enough for most drivers, and wanted by some before autocommit changes;
         # others refuse it where there is no transaction.

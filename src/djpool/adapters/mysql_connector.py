@@ -130,11 +130,7 @@ class CPart:
         return handle is not None and is_quiet(handle.fileno())
 
     def ping(self, connection: Any, timeout: float) -> None:
-        handle = connection.djpool_socket
-        if handle is None:
-            connection.ping()
-            return
-        with cut_off(handle.fileno(), timeout):
+        with cut_off(self.fileno(connection), timeout):
             connection.ping()
 
     def fileno(self, connection: Any) -> int | None:
@@ -250,7 +246,7 @@ class ConnectorDriver(SessionDriver):
         status = part_of(connection).status(connection)
         return status & (IN_TRANSACTION | AUTOCOMMIT) == self._rest
 
-    def tidy(self, connection: Any) -> None:
+    def come_to_rest(self, connection: Any) -> None:
         connection.rollback()
         connection.autocommit = self._autocommit
 

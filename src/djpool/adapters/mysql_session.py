@@ -16,7 +16,6 @@ that were changed.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -237,6 +236,10 @@ class SessionDriver(MySQLErrors):
         """The connection's socket, where the driver shows it."""
         raise NotImplementedError
 
+    def come_to_rest(self, connection: Any) -> None:
+        """End the transaction, and set autocommit as it was."""
+        raise NotImplementedError
+
     def reset(self, connection: Any) -> None:
         """Send COM_RESET_CONNECTION."""
         raise NotImplementedError
@@ -247,6 +250,10 @@ class SessionDriver(MySQLErrors):
 
     def restore_charset(self, connection: Any) -> None:
         """Have the driver speak the character set that it did in the beginning."""
+
+    def tidy(self, connection: Any, timeout: float) -> None:
+        with cut_off(self.fileno(connection), timeout):
+            self.come_to_rest(connection)
 
     def remember(self, connection: Any) -> None:
         setup, origin = tuple(self._setup()), self._origin
@@ -259,9 +266,8 @@ class SessionDriver(MySQLErrors):
 
     def restore(self, connection: Any, change: Change, timeout: float) -> None:
         origin: Origin = connection.djpool_origin
-        fd = self.fileno(connection)
         try:
-            with contextlib.nullcontext() if fd is None else cut_off(fd, timeout):
+            with cut_off(self.fileno(connection), timeout):
                 if change & Change.UNKNOWN:
                     self.restore_charset(connection)
                     connection.djpool_kept.give_back(connection)

@@ -33,7 +33,7 @@ class MySQLdbDriver(SessionDriver):
     def _connect(self, timeout: float) -> Any:
         raise NotImplementedError
 
-    def tidy(self, connection: Any) -> None:
+    def come_to_rest(self, connection: Any) -> None:
         connection.rollback()
         connection.autocommit(self._autocommit)
 
@@ -89,8 +89,8 @@ class MysqlclientDriver(MySQLdbDriver):
             and connection.get_autocommit() == self._autocommit
         )
 
-    def tidy(self, connection: Any) -> None:
-        super().tidy(connection)
+    def come_to_rest(self, connection: Any) -> None:
+        super().come_to_rest(connection)
         connection.djpool_began = False
 
     def fileno(self, connection: Any) -> int | None:

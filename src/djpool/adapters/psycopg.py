@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 
 from djpool.adapters.libpq import Origin, limit_connect, statements
 from djpool.adapters.libpq_errors import LibpqErrors
-from djpool.adapters.sockets import is_quiet, wait_readable
+from djpool.adapters.sockets import cut_off, is_quiet, wait_readable
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
@@ -63,12 +63,13 @@ class PsycopgDriver(LibpqErrors):
             and connection.autocommit is self._autocommit
         )
 
-    def tidy(self, connection: Any) -> None:
+    def tidy(self, connection: Any, timeout: float) -> None:
         status = connection.pgconn.transaction_status
         if status in UNUSABLE:
             name = TransactionStatus(status).name
             raise psycopg.OperationalError(f"the connection came back {name}")
-        connection.rollback()
+        with cut_off(connection.pgconn.socket, timeout):
+            connection.rollback()
         connection.autocommit = self._autocommit
 
     def remember(self, connection: Any) -> None:

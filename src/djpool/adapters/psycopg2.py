@@ -50,12 +50,13 @@ class Psycopg2Driver(LibpqErrors):
             and connection.autocommit is self._autocommit
         )
 
-    def tidy(self, connection: Any) -> None:
-        connection.rollback()
-        if connection.get_transaction_status() != IDLE:
-            # With autocommit on, rollback() overlooks a BEGIN sent as a statement.
-            with connection.cursor() as cursor:
-                cursor.execute("ROLLBACK")
+    def tidy(self, connection: Any, timeout: float) -> None:
+        with cut_off(connection.fileno(), timeout):
+            connection.rollback()
+            if connection.get_transaction_status() != IDLE:
+                # With autocommit on, rollback() overlooks a BEGIN sent as a statement.
+                with connection.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
         connection.autocommit = self._autocommit
 
     def remember(self, connection: Any) -> None:

@@ -39,12 +39,16 @@ def wait_readable(fd: int, timeout: float) -> bool:
 
 
 @contextlib.contextmanager
-def cut_off(fd: int, timeout: float) -> Iterator[None]:
+def cut_off(fd: int | None, timeout: float) -> Iterator[None]:
     """Shut the socket down if the block takes longer than `timeout` seconds.
 
     For drivers that wait for an answer for ever: they see the stream end, and raise.
     It has a handle of its own, so `fd` may be closed, and be another file's, meanwhile.
+    Without an `fd`, where the driver shows none, the block takes as long as it takes.
     """
+    if fd is None:
+        yield
+        return
     with socket.socket(fileno=os.dup(fd)) as handle:
         watchdog = threading.Timer(timeout, _shut_down, [handle])
         watchdog.daemon = True

@@ -59,7 +59,7 @@ class Sqlite3Driver(Driver):
             and not connection.in_transaction
         )
 
-    def tidy(self, connection: Any) -> None:
+    def tidy(self, connection: Any, timeout: float) -> None:
         connection.rollback()
         connection.isolation_level = self._at_rest_level
 

@@ -27,6 +27,8 @@ class Checkin:
         self._driver = connections.driver
         self._resets = connections.resets
         self._resets_always = connections.options.reset == "always"
+        # Seconds, for a rollback and for restoring a session each.
+        self._patience = connections.options.check_timeout
         # Looked up once, for the hot path.
         self._gate = connections.gate
         self._free, self._waiters = self._gate.free, self._gate.waiters
@@ -39,7 +41,7 @@ class Checkin:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
         try:
             if self._at_rest is not None and not self._at_rest(entry.connection):
-                self._driver.tidy(entry.connection)
+                self._driver.tidy(entry.connection, self._patience)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info("pool %r: beyond repair: %s", self._connections.name, error)
             self._connections.suspect_all()
@@ -95,11 +97,10 @@ class Checkin:
     def _restore_now(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
         change = Change(entry.changed)
-        patience = self._connections.options.check_timeout
         try:
             if change & Change.BEYOND:
                 raise Irreparable("it did what cannot be undone")
-            self._driver.restore(entry.connection, change, patience)
+            self._driver.restore(entry.connection, change, self._patience)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info(
                 "pool %r: a session is closed, since it cannot be restored: %s",

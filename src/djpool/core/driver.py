@@ -52,8 +52,8 @@ class Driver:
         """
         return True
 
-    def tidy(self, connection: Any) -> None:
-        """Bring a session to rest, or raise if that cannot be. May block."""
+    def tidy(self, connection: Any, timeout: float) -> None:
+        """Bring a session to rest in `timeout` seconds, or raise. May block."""
 
     def in_transaction(self, connection: Any) -> bool:
         """Whether the session is amid something, as far as is known without asking.

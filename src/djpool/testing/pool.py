@@ -196,7 +196,7 @@ class PoolConformance(ABC):
         self.begin(connection)
         self.execute(connection, self.select)
         assert not driver.at_rest(connection)
-        driver.tidy(connection)
+        driver.tidy(connection, LONG)
         assert driver.at_rest(connection) is self.knows_rest
 
     def test_another_autocommit_is_not_rest(
@@ -204,7 +204,7 @@ class PoolConformance(ABC):
     ) -> None:
         self.set_manual(connection)
         assert not driver.at_rest(connection)
-        driver.tidy(connection)
+        driver.tidy(connection, LONG)
         assert driver.at_rest(connection) is self.knows_rest
 
     def test_a_limit_is_put_beside_what_is_there(self) -> None:
