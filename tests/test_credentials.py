@@ -168,7 +168,7 @@ def test_what_the_provider_raises_is_the_cause() -> None:
 
 def test_reports_that_show_variables_do_not_show_it() -> None:
     with pytest.raises(OptionsError) as caught:
-        Credentials(lambda: {7: SECRET}, PLACE).get()  # type: ignore[dict-item]
+        Credentials(lambda: {7: SECRET}, PLACE).get()  # type: ignore[dict-item]  # its mistake
     djpools = [
         frame.frame.f_locals
         for frame in caught.traceback

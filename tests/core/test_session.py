@@ -142,15 +142,16 @@ def test_the_other_thread_ends_with_the_last_pool(site: Site) -> None:
     keeper = Keeper()
     threads: list[threading.Thread] = []
     site.driver.before_restore = lambda: threads.append(threading.current_thread())
-    for count in (1, 2):
+    for _ in range(2):
+        threads.clear()
         pool = Pool(PoolOptions(), site.driver, keeper=keeper)
         lease = pool.acquire()
         lease.changed(Change.SETTINGS)
         lease.release()
-        wait_until(lambda: len(threads) == count, "it to be restored")  # noqa: B023
-        assert threads[-1].is_alive()
+        wait_until(lambda: len(threads) == 1, "it to be restored")
+        assert threads[0].is_alive()
         pool.close()
-        wait_until(lambda: not threads[-1].is_alive(), "the thread to end")
+        wait_until(lambda: not threads[0].is_alive(), "the thread to end")
 
 
 def test_one_that_cannot_be_restored_is_closed(site: Site) -> None:

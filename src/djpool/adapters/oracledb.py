@@ -106,9 +106,7 @@ class OracleDriver(Driver):
     def ping(self, connection: Any, timeout: float) -> None:
         _assert_healthy(connection)
         patience = connection.call_timeout
-        # The driver waits that long for the answer, then again for the answer to
-        # its "never mind".
-        connection.call_timeout = max(int(timeout * 1000 / 2), 1)
+        _wait_at_most(connection, timeout)
         connection.ping()
         _assert_healthy(connection)
         connection.call_timeout = patience
@@ -123,8 +121,7 @@ class OracleDriver(Driver):
     def tidy(self, connection: Any, timeout: float) -> None:
         _assert_healthy(connection)
         if connection.transaction_in_progress:
-            # Half of it: see ping(). What it was is among what is kept.
-            connection.call_timeout = max(int(timeout * 1000 / 2), 1)
+            _wait_at_most(connection, timeout)  # the old one is among what is kept
             connection.rollback()
         for name, value in zip(KEPT, connection.djpool_kept, strict=True):
             setattr(connection, name, value)
@@ -148,9 +145,7 @@ class OracleDriver(Driver):
             statement: str, parameters: Mapping[str, Any]
         ) -> Iterable[Sequence[Any]]:
             _assert_healthy(connection)
-            left = deadline - time.monotonic()
-            # Half of it: see ping().
-            connection.call_timeout = max(int(left * 1000 / 2), 1)
+            _wait_at_most(connection, deadline - time.monotonic())
             return _rows(connection, statement, parameters)
 
         connection.djpool_origin.go_back(say)
@@ -214,6 +209,14 @@ def _too_late(timeout: float, why: str = "") -> oracledb.OperationalError:
     return oracledb.OperationalError(
         f"no session could be opened in {timeout:g} s (timeout){why}"
     )
+
+
+def _wait_at_most(connection: Any, seconds: float) -> None:
+    """Limit what is said next: an answer comes in so many seconds, or an error does.
+
+    The driver waits for the answer, then as long again for that to its "never mind".
+    """
+    connection.call_timeout = max(int(seconds * 1000 / 2), 1)
 
 
 def _assert_healthy(connection: Any) -> None:

@@ -52,8 +52,7 @@ class Checkout:
         """
         if not self._kept:
             self._reclaim.what_is_lost()
-        if self._connections.options.release == "transaction":
-            self._reclaim.what_is_loose()
+        self._reclaim.what_is_loose()
         if patience:
             self._refuse_the_hopeless()
         return self._turn(self._gate.queue(patience), patience)

@@ -160,7 +160,7 @@ class Connections:
         now = self.clock()
         if (cause := self.age(entry)) is not None:
             return cause
-        quiet = self.peek is None or self.peek(entry.connection)
+        quiet = self._looks_alive(entry)
         fresh = now - entry.idle_since <= self.check_after and not entry.suspect
         checks = self.options.check is not False
         if quiet and (fresh or not checks):
@@ -175,6 +175,9 @@ class Connections:
         else:
             self.sweep(self._killed_too)
         return CloseCause.BROKEN
+
+    def _looks_alive(self, entry: Entry) -> bool:
+        return self.peek is None or self.peek(entry.connection)
 
     def ping(self, entry: Entry, timeout: float) -> bool:
         """Whether the server answers in `timeout` seconds. May block."""
@@ -224,8 +227,7 @@ class Connections:
                 self.discard(slot, cause)
 
     def _killed_too(self, entry: Entry) -> CloseCause | None:
-        alive = self.peek is None or self.peek(entry.connection)
-        return None if alive else CloseCause.BROKEN
+        return None if self._looks_alive(entry) else CloseCause.BROKEN
 
     def suspect_all(self) -> None:
         """One that looked alive was not: have each pinged before its next lease."""

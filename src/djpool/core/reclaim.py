@@ -72,11 +72,13 @@ class Reclaim:
         return pause
 
     def what_is_loose(self) -> None:
-        """End leases that nothing needs between two statements.
+        """In transaction mode, end leases that nothing needs between two statements.
 
         Usually each ends with its last statement. But some have none (a mere
         `ensure_connection()`), and some cursors are forgotten and not closed.
         """
+        if self._connections.options.release != "transaction":
+            return
         with self._connections.gate.lock:
             leases = [
                 each.lease

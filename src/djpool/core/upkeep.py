@@ -47,8 +47,7 @@ class Upkeep:
         connections, options = self._connections, self._options
         self._reclaim.what_is_lost()
         again = self._reclaim.what_is_over()
-        if options.release == "transaction":
-            self._reclaim.what_is_loose()
+        self._reclaim.what_is_loose()
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
