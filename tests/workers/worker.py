@@ -21,8 +21,6 @@ from tests.servers.process import Account, ServerError, ServerProcess, wait_unti
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from typing_extensions import Self
-
 ROOT = Path(__file__).parents[2]
 
 # What a worker's log says when something went wrong.
@@ -106,20 +104,10 @@ class Worker(ServerProcess):
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            # Whether it works, `wait_until_done()` sees.
-            command = [sys.executable, "-W", "always::ResourceWarning", *self._command]
-            self.spawn(command, lambda: True)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """End it, and remove its files and its database."""
-        self.close()
+    def start(self) -> None:
+        """Start it; whether it works, `wait_until_done()` sees."""
+        command = [sys.executable, "-W", "always::ResourceWarning", *self._command]
+        self.spawn(command, lambda: True)
 
     def end(self, how: int = signal.SIGTERM, *, timeout: float = 30.0) -> None:
         """Have it finish what it does, and leave none of its children behind."""
@@ -130,6 +118,7 @@ class Worker(ServerProcess):
                 os.killpg(group, signal.SIGKILL)
 
     def close(self) -> None:
+        """End it, and remove its files and its database."""
         super().close()
         with self._server.admin() as admin, admin.cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS test_{self._server.database}")
