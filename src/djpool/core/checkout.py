@@ -144,6 +144,8 @@ class Checkout:
     def _refuse_the_hopeless(self) -> None:
         """Raise if the caller would wait for what only the caller could give back."""
         gate, me = self._gate, current_owner()
+        if len(me.holding) < gate.max_size:
+            return  # of any pool: no need to count, under the lock, what are this one's
         with gate.lock:
             mine = sum(entry.owner is me for entry in self._connections.books)
             if mine < gate.max_size or gate.barred or gate.crowded:
