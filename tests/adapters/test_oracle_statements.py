@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from djpool.adapters.oracledb_session import statements
-from djpool.core.session import Change
+from djpool.core.session import CHANGES, IN_DOUBT, Change, Trace
 
 HARMLESS = [
     "SELECT 1 FROM DUAL",
@@ -30,6 +30,12 @@ HARMLESS = [
     "ROLLBACK TO SAVEPOINT a",
     "COMMIT",
     "EXPLAIN PLAN FOR SELECT 1 FROM DUAL",
+    "SELECT 'ALTER SESSION SET SQL_TRACE = TRUE; SET ROLE a' FROM DUAL",
+    "SELECT q'[it's; SET ROLE a]', nQ'{a'}', q'!;!' FROM DUAL",
+    "SELECT 1 /* /* ; SET ROLE a */ FROM DUAL -- it's; SET ROLE a",
+    'SELECT "; SET ROLE a" FROM DUAL',
+    "INSERT INTO a VALUES ('DBMS_ALERT.REGISTER')",
+    "SELECT 1 FROM DUAL WHERE a LIKE 'b' ESCAPE '\\'",
 ]
 CHANGING = [
     "ALTER SESSION SET NLS_SORT = GERMAN",
@@ -42,6 +48,19 @@ CHANGING = [
     "BEGIN EXECUTE IMMEDIATE 'ALTER SESSION SET NLS_SORT = GERMAN'; END;",
     "DECLARE a NUMBER; BEGIN a := 1; END;",
     "CALL shop.a()",
+    "ALTER/**/SESSION SET/**/NLS_SORT = GERMAN",
+    "BEGIN EXECUTE IMMEDIATE 'ALTER ' || 'SESSION SET NLS_SORT = ''A'' '; END;",
+    "SELECT q'[']' FROM DUAL; SET ROLE a",
+    "SELECT '\\' FROM DUAL; SET ROLE a --'",
+    # Perhaps that ends the comment.
+    "SELECT 1 FROM DUAL; --\rSET ROLE a",
+]
+UNREADABLE = [
+    "SELECT 'it",
+    "SELECT q'[it'",
+    'SELECT "it',
+    "SELECT /* it",
+    "--\rSELECT 1",
 ]
 WITHOUT_RETURN = [
     "ALTER SESSION SET OPTIMIZER_MODE = RULE",
@@ -58,21 +77,64 @@ WITHOUT_RETURN = [
     "BEGIN DBMS_ALERT.REGISTER('a'); END;",
     "BEGIN DBMS_FLASHBACK.ENABLE_AT_TIME(SYSDATE); END;",
     "BEGIN DBMS_SESSION.SET_SQL_TRACE(TRUE); END;",
+    "BEGIN EXECUTE IMMEDIATE 'ALTER /* x */ SESSION SET SQL_TRACE = TRUE'; END;",
+    "BEGIN EXECUTE IMMEDIATE q'[ALTER SESSION SET NLS_SORT='a' SQL_TRACE=TRUE]'; END;",
+    "BEGIN EXECUTE IMMEDIATE 'CREATE PRIVATE TEMPORARY TABLE ORA$PTT_A (n)'; END;",
+    "CREATE/**/PRIVATE/**/TEMPORARY TABLE ORA$PTT_SHOP (n NUMBER)",
+    "BEGIN \"DBMS_ALERT\"/**/.REGISTER('a'); END;",
 ]
 LOCKING = [
     "BEGIN :a := DBMS_LOCK.REQUEST(7); END;",
     "begin :a := dbms_lock . convert(7, 6); end;",
+    "begin :a := dbms_lock/**/.request(7); end;",
+    "SELECT DBMS_LOCK.REQUEST(7) FROM DUAL",
+]
+ASKING = [
+    "SELECT numbers.CURRVAL FROM DUAL",
+    'SELECT "NUMBERS".currval FROM DUAL',
+    "SELECT numbers /* */ . currval FROM DUAL",
+    "INSERT INTO item VALUES (shop_seq.CURRVAL)",
+]
+ASKING_NOTHING = [
+    "SELECT 'numbers.CURRVAL' FROM DUAL -- numbers.CURRVAL",
+    "SELECT currval FROM shop",
+    "INSERT INTO shop VALUES (numbers.NEXTVAL, numbers.CURRVAL)",
+    "INSERT INTO shop VALUES (1); SELECT numbers.CURRVAL FROM DUAL",
+]
+LEAVING = [
+    "INSERT INTO shop VALUES (1)",
+    "MERGE INTO shop USING DUAL ON (1 = 1) WHEN MATCHED THEN UPDATE SET a = 1",
+    "SELECT numbers.NEXTVAL FROM DUAL",
+    "SELECT shop.a(1) FROM DUAL",
+    "BEGIN NULL; END;",
+    "DECLARE a NUMBER; BEGIN NULL; END;",
+    "CALL a()",
+    "SELECT 'it",
+]
+LEAVING_NOTHING = [
+    "SELECT 1 FROM DUAL",
+    "SELECT COUNT(*), NVL(MAX(a), 'numbers.NEXTVAL') FROM shop WHERE b IN (1, 2)",
+    "SELECT numbers.CURRVAL FROM DUAL",
+    'CREATE TABLE "SHOP" ("A" NUMBER(11) NOT NULL PRIMARY KEY, "B" NVARCHAR2(10) NULL)',
+    'ALTER TABLE "SHOP" ADD ("C" NUMBER)',
+    "SET TRANSACTION READ ONLY",
+    "COMMIT",
 ]
 
 
 @pytest.mark.parametrize("statement", HARMLESS)
 def test_harmless(statement: str) -> None:
-    assert statements(statement) == 0
+    assert not statements(statement) & CHANGES
 
 
 @pytest.mark.parametrize("statement", CHANGING)
 def test_changing(statement: str) -> None:
-    assert statements(statement) == Change.SETTINGS
+    assert statements(statement) & CHANGES == Change.SETTINGS
+
+
+@pytest.mark.parametrize("statement", UNREADABLE)
+def test_what_cannot_be_read(statement: str) -> None:
+    assert statements(statement) == IN_DOUBT
 
 
 @pytest.mark.parametrize("statement", WITHOUT_RETURN)
@@ -85,3 +147,23 @@ def test_without_return(statement: str) -> None:
 def test_locking(statement: str) -> None:
     assert statements(statement) & Change.BEYOND
     assert statements(statement) & Change.LOCKS
+
+
+@pytest.mark.parametrize("statement", ASKING)
+def test_questions(statement: str) -> None:
+    assert statements(statement) & Trace.ASKS_ID
+
+
+@pytest.mark.parametrize("statement", ASKING_NOTHING)
+def test_what_is_no_question(statement: str) -> None:
+    assert not statements(statement) & Trace.ASKS_ID
+
+
+@pytest.mark.parametrize("statement", LEAVING)
+def test_what_leaves_an_answer(statement: str) -> None:
+    assert statements(statement) & Trace.LEAVES_ID
+
+
+@pytest.mark.parametrize("statement", LEAVING_NOTHING)
+def test_what_leaves_none(statement: str) -> None:
+    assert not statements(statement) & (Trace.LEAVES_ID | Trace.LEAVES_ROWS)

@@ -7,48 +7,156 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from djpool.adapters.timeouts import whole_seconds
-from djpool.core.session import STANDARD, MoreThanSettings, Statements
+from djpool.core.session import (
+    ASKS_ID,
+    DEFINING,
+    LOCKS,
+    RUNS_LITERALS,
+    SETTINGS,
+    STANDARD,
+    TYPES,
+    MoreThanSettings,
+    Part,
+    Statements,
+    draws,
+    has_phrase,
+)
+from djpool.core.sql import POSTGRESQL, Lexer, calls, words
 
 # libpq takes a shorter connect_timeout for this one.
 LEAST_CONNECT_TIMEOUT = 2
 
 # SET LOCAL, SET TRANSACTION and SET CONSTRAINTS end with their transaction, as do
 # LOCK and a cursor that is not WITH HOLD. Without one they do nothing.
-statements = Statements(
-    (
-        *STANDARD,
-        *("SET LOCAL", "SET TRANSACTION", "SET CONSTRAINTS", "SHOW", "LOCK", "COPY"),
-        *("BEGIN", "START", "END", "ABORT", "PREPARE TRANSACTION", "ANALYZE"),
-        *("ANALYSE", "VACUUM", "REINDEX", "CLUSTER", "REFRESH", "CHECKPOINT"),
-        *("COMMENT", "SECURITY", "IMPORT", "REASSIGN", "NOTIFY"),
-        *("DECLARE", "FETCH", "MOVE", "CLOSE"),
-    ),
-    changing=(
-        r"\b(?:create|into)\s[^(;]*\btemp(?:orary)?\b"
-        r"|\bpg_temp\b"
-        r"|\bdeclare\b.*\bwith\s+hold\b"
-        # With `true` at the end it is SET LOCAL.
-        r"|\bset_config\b(?!\s*\([^()]*,\s*true\s*\))"
-        r"|\bdblink_connect|\bsetseed\b|\bpg_replication_origin_session"
-    ),
-    locking=r"\bpg_(?:try_)?advisory_(?:un)?lock",
-    # Django, and a project's own receivers of connection_created, look up what a
-    # connection has to know of them.
-    typing=r"\b(?:create|alter|drop)\s+(?:extension|type)\b",
-    markers=(
-        *(
-            "extension",
-            "type",
-            "temp",
-            "hold",
-            "set_config",
-            "advisory",
-            "dblink",
-            "setseed",
-        ),
-        "pg_replication",
-    ),
+HARMLESS = (
+    *STANDARD,
+    *("SET LOCAL", "SET TRANSACTION", "SET CONSTRAINTS", "SHOW", "LOCK", "COPY"),
+    *("BEGIN", "START", "END", "ABORT", "PREPARE TRANSACTION", "ANALYZE"),
+    *("ANALYSE", "VACUUM", "REINDEX", "CLUSTER", "REFRESH", "CHECKPOINT"),
+    *("COMMENT", "SECURITY", "IMPORT", "REASSIGN", "NOTIFY"),
+    *("DECLARE", "FETCH", "MOVE", "CLOSE"),
 )
+# What changes a session in any statement, also as a part of a word.
+_CHANGING = ("pg_temp", "dblink_connect", "setseed", "pg_replication_origin_session")
+_LOCKING = (
+    *("pg_advisory_lock", "pg_try_advisory_lock"),
+    *("pg_advisory_unlock", "pg_try_advisory_unlock"),
+)
+_TEMPORARY = frozenset(("temp", "temporary"))
+_BEFORE_TEMPORARY = frozenset(("or", "replace", "local", "global"))
+_TOKENS = re.compile(r"[\w$]+|[(),]")
+# Of set_config(name, value, is_local).
+_ARGUMENTS = 3
+# Behind U& a name is written with escapes, and may be any.
+_ESCAPED = re.compile(r"(?<![\w$])u& (?:'|\"|[\w$]+\")")
+
+
+class _PostgreSQLStatements(Statements):
+    """Judges statements for PostgreSQL."""
+
+    marks = ("'", ";", "--", "/*", "$", "\0")
+    telling = (
+        *("temp", "set_config", "advisory", "dblink", "setseed", "pg_replication"),
+        *("currval", "lastval", "u&"),
+    )
+    silent = Statements.silent | {
+        *("listen", "unlisten", "notify", "discard", "load", "analyse", "security"),
+        *("reindex", "cluster", "checkpoint", "begin", "end", "declare"),
+    }
+
+    def judge(self, part: Part) -> int:
+        verdict = super().judge(part)
+        code, first = part.code, part.first
+        if first in {"create", "alter", "drop"} and part.second in _TYPES:
+            verdict |= TYPES
+        elif first == "do":
+            verdict |= RUNS_LITERALS
+        elif first == "declare" and has_phrase(part.words, "with", "hold"):
+            verdict |= SETTINGS
+        if (
+            ("temp" in code and _makes_temporary(part))
+            or ("set_config" in code and not _sets_locally(code))
+            or ("u&" in code and _ESCAPED.search(code))
+            or any(each in code for each in _CHANGING)
+        ):
+            verdict |= SETTINGS
+        if "advisory" in code:
+            verdict |= _locks(part.words)
+        return verdict
+
+    def judge_literals(self, text: str) -> int:
+        found = words(text)
+        verdict = _locks(found)
+        for what in ("create", "alter", "drop"):
+            for which in _TYPES:
+                if has_phrase(found, what, which):
+                    verdict |= TYPES
+        return verdict
+
+    def asks(self, part: Part) -> int:
+        code = part.code
+        if "currval" not in code and "lastval" not in code:
+            return 0
+        if part.first in DEFINING or draws(part):
+            return 0
+        return ASKS_ID if calls(code) & {"currval", "lastval"} else 0
+
+
+# Django, and a project's own receivers of connection_created, look up what a connection
+# has to know of them.
+_TYPES = frozenset(("extension", "type"))
+
+
+def _locks(found: Iterable[str]) -> int:
+    return LOCKS if any(each.startswith(_LOCKING) for each in found) else 0
+
+
+def _makes_temporary(part: Part) -> bool:
+    """Tell whether a statement is a CREATE TEMP, or a SELECT INTO TEMP."""
+    if part.first not in {"create", "explain"} and "into" not in part.code:
+        return False
+    expected, before = False, ""
+    for word in part.words:
+        if expected and word in _TEMPORARY:
+            return True
+        # INSERT INTO and MERGE INTO name a table that is there.
+        into = word == "into" and before not in {"insert", "merge"}
+        expected = word == "create" or into or (expected and word in _BEFORE_TEMPORARY)
+        before = word
+    return False
+
+
+def _sets_locally(code: str) -> bool:
+    """Tell whether each `set_config()` has `true` as its last argument: SET LOCAL."""
+    # For each parenthesis that is open: the arguments so far of a `set_config()`, each
+    # of them as its words, or None.
+    open_calls: list[list[list[str]] | None] = []
+    before = ""
+    for each in (*_TOKENS.findall(code), ""):
+        if before == "set_config" and each != "(":
+            return False  # the name alone: nothing tells what comes of it
+        if each == "(":
+            open_calls.append([[]] if before == "set_config" else None)
+        elif open_calls:
+            arguments = open_calls[-1]
+            if each == ")":
+                open_calls.pop()
+                if arguments is not None and not _is_local(arguments):
+                    return False
+            elif arguments is not None:
+                if each == ",":
+                    arguments.append([])
+                else:
+                    arguments[-1].append(each)
+        before = each
+    return all(arguments is None for arguments in open_calls)
+
+
+def _is_local(arguments: Sequence[Sequence[str]]) -> bool:
+    return len(arguments) == _ARGUMENTS and list(arguments[-1]) == ["true"]
+
+
+statements = _PostgreSQLStatements(HARMLESS, reader=Lexer(POSTGRESQL))
 
 # What a session has set for itself, without what a transaction has: the settings that
 # differ from those it began with, and the roles, which `pg_settings` leaves out.

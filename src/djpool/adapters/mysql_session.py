@@ -17,50 +17,209 @@ that were changed.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import cut_off
 from djpool.core.adapter import Connector
 from djpool.core.session import (
+    ASKS,
+    ASKS_ID,
+    ASKS_PREVIOUS,
+    DEFINING,
+    ID_VARIABLES,
+    IN_DOUBT,
+    LEAVES,
+    LEAVES_ID,
+    LEAVES_ROWS,
+    LOCKS,
+    OPENS,
+    PREVIOUS_VARIABLES,
+    RUNS_LITERALS,
+    SETTINGS,
     STANDARD,
     Change,
     Irreparable,
     MoreThanSettings,
+    Part,
     Statements,
+    asks_diagnostics,
+    draws,
+    empty_calls,
+    has_phrase,
+    sets_last_id,
+    variables,
 )
+from djpool.core.sql import MYSQL, RUN, Lexer, calls, words
 
 # BEGIN is, unless more than WORK follows: MariaDB runs blocks. Of CALL, EXECUTE, DO,
-# HANDLER, XA and whatever else is not here, nobody knows.
-statements = Statements(
-    (
-        *STANDARD,
-        *("REPLACE", "SHOW", "DESCRIBE", "DESC", "HELP", "BEGIN", "START"),
-        *("ANALYZE", "CHECK", "CHECKSUM", "OPTIMIZE", "REPAIR", "RENAME", "CACHE"),
-        *("LOAD DATA", "LOAD XML", "LOAD INDEX", "IMPORT", "FLUSH", "KILL", "PURGE"),
-        *("UNLOCK", "COMMENT"),
-    ),
-    changing=(
-        r":=|\binto(?:\s|/\*.*?\*/)+@|\bload\b.*@"
-        r"|\bcreate\b[^(;]*\btemporary\b"
-        r"|\bbegin\b(?!\s*(?:work\s*)?(?:;|\Z))"
-        # A comment that is none.
-        r"|/\*m?!"
-    ),
-    locking=(
-        r"\b(?:get|release|release_all)_locks?\b|\block\s+(?:tables?|instance)\b"
-        r"|\bflush\b.*\b(?:lock|export)\b|\bbackup\s+(?:stage|lock)\b"
-    ),
-    markers=(":=", "@", "temporary", "begin", "/*!", "/*m!", "lock", "flush", "backup"),
+# HANDLER, XA and everything else that is not here, no text tells what it does.
+HARMLESS = (
+    *STANDARD,
+    *("REPLACE", "SHOW", "DESCRIBE", "DESC", "HELP", "BEGIN", "START"),
+    *("ANALYZE", "CHECK", "CHECKSUM", "OPTIMIZE", "REPAIR", "RENAME", "CACHE"),
+    *("LOAD DATA", "LOAD XML", "LOAD INDEX", "IMPORT", "FLUSH", "KILL", "PURGE"),
+    *("UNLOCK", "COMMENT"),
 )
+# With autocommit on, these leave no transaction open.
+_CLOSED = frozenset(
+    (
+        *("select", "insert", "update", "delete", "replace", "with", "values", "table"),
+        *("show", "describe", "desc", "explain", "help", "create", "alter", "drop"),
+        *("truncate", "rename", "grant", "revoke", "analyze", "check", "checksum"),
+        *("optimize", "repair", "use", "savepoint", "release", "flush", "kill"),
+    )
+)
+_LOADED = frozenset(("data", "xml", "index"))
+_BEGINS = (["begin"], ["begin", "work"])
+_LOCK_FUNCTIONS = frozenset(
+    ("get_lock", "get_locks", "release_lock", "release_locks", "release_all_locks")
+)
+_LOCKED = frozenset(("table", "tables", "instance"))
+_INTO_VARIABLE = re.compile(r"\binto\s*@")
 
-# A transaction, which a driver may not be told of, opens with one of these words. As
-# bytes, and first: comments may stand before them.
-_COMMENTS = rb"\s*(?:/\*.*?\*/\s*|--[^\n]*\n\s*|#[^\n]*\n\s*)*"
-_BEGINS = rb"(?:BEGIN|START\s|XA\s|(?:COMMIT|ROLLBACK)\s.*\bCHAIN)"
-_AT_ONCE = re.compile(_COMMENTS + _BEGINS, re.IGNORECASE | re.DOTALL)
-_LATER = re.compile(rb";" + _COMMENTS + _BEGINS, re.IGNORECASE | re.DOTALL)
+
+class _MySQLStatements(Statements):
+    """Judges statements for MySQL and MariaDB."""
+
+    verbs: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(("select", "savepoint", "release"), 0),
+        **dict.fromkeys(("update", "delete"), LEAVES_ROWS),
+        "insert": LEAVES,
+    }
+    marks = ("'", '"', ";", "--", "/*", "#", "@", ":=", "\0")
+    telling = (
+        *("_lock", "last_insert_id", "lastval", "setval", "next", "previous"),
+        *("row_count", "found_rows"),
+    )
+    quote = "`"
+    wary = False
+    silent = Statements.silent | {
+        *("select", "values", "table", "explain", "alter", "check", "checksum", "kill"),
+        *("optimize", "repair", "rename", "flush", "cache", "purge", "import", "begin"),
+    }
+
+    def judge(self, part: Part) -> int:
+        verdict = super().judge(part)
+        code, first = part.code, part.first
+        if (
+            (":=" in code)
+            or ("@" in code and (first == "load" or _INTO_VARIABLE.search(code)))
+            or (first == "begin" and part.words not in _BEGINS)
+            or (first == "create" and _is_temporary(part))
+        ):
+            verdict |= SETTINGS
+        if "lock" in code or "flush" in code or "backup" in code:
+            verdict |= _locks(part.words, only_functions=first in self.verbs)
+        if first in {"execute", "prepare", "begin"}:
+            verdict |= RUNS_LITERALS
+        if first not in _CLOSED and not _leaves_none(part):
+            verdict |= OPENS
+        if RUN in code:
+            # A comment that some servers run.
+            return verdict & ~ASKS | IN_DOUBT
+        return verdict
+
+    def judge_literals(self, text: str) -> int:
+        return _locks(words(text))
+
+    def asks(self, part: Part) -> int:
+        code, first = part.code, part.first
+        if first in {"show", "get"}:
+            return ASKS_PREVIOUS if asks_diagnostics(part) else 0
+        if first in DEFINING:
+            return 0
+        verdict = 0
+        if "@@" in code:
+            # What stands before the first = of a SET is set.
+            found = variables(code.partition("=")[2] if first == "set" else code)
+            verdict |= ASKS_ID if found & ID_VARIABLES else 0
+            verdict |= ASKS_PREVIOUS if found & PREVIOUS_VARIABLES else 0
+        if "last_insert_id" in code and "last_insert_id" in empty_calls(code):
+            verdict |= ASKS_ID
+        if _asks_sequence(part) and not draws(part):
+            verdict |= ASKS_ID
+        if ("row_count" in code or "found_rows" in code) and (
+            empty_calls(code) & {"row_count", "found_rows"}
+        ):
+            verdict |= ASKS_PREVIOUS
+        return verdict
+
+    def leaves(self, part: Part) -> int:
+        first = part.first
+        if first in {"update", "delete"}:
+            verdict = LEAVES_ROWS
+        elif first in self.silent:
+            verdict = 0
+            if first == "begin" and part.words not in _BEGINS:
+                verdict = LEAVES
+            elif first == "analyze" and part.second in {"insert", "replace", "with"}:
+                verdict = LEAVES  # MariaDB runs it
+            elif first == "set" and not ID_VARIABLES.isdisjoint(part.words):
+                verdict = LEAVES_ID
+        elif first == "create":
+            # CREATE TABLE … SELECT inserts.
+            found = part.words
+            verdict = LEAVES_ID if "table" in found[1:5] and "select" in found else 0
+        else:
+            return LEAVES
+        if draws(part) or sets_last_id(part.code):
+            verdict |= LEAVES_ID
+        return verdict
+
+
+def _is_temporary(part: Part) -> bool:
+    found = part.words
+    return part.second == "temporary" or found[1:4] == ["or", "replace", "temporary"]
+
+
+def _locks(found: Sequence[str], *, only_functions: bool = False) -> int:
+    """Return LOCKS if these are the words of a statement that takes locks, or frees."""
+    if not _LOCK_FUNCTIONS.isdisjoint(found):
+        return LOCKS
+    if only_functions:
+        return 0
+    flushes = False
+    for word, then in zip(found, [*found[1:], ""], strict=True):
+        if (
+            (word == "lock" and then in _LOCKED)
+            or (word == "backup" and then in {"stage", "lock"})
+            or (flushes and word in {"lock", "export"})
+        ):
+            return LOCKS
+        flushes = flushes or word == "flush"
+    return 0
+
+
+def _asks_sequence(part: Part) -> bool:
+    code = part.code
+    if "lastval" in code and "lastval" in calls(code):
+        return True
+    return "previous" in code and has_phrase(part.words, "previous", "value", "for")
+
+
+def _leaves_none(part: Part) -> bool:
+    """Tell whether the words after the first say that no transaction is left."""
+    first, found = part.first, part.words
+    if first == "set":
+        return part.second != "statement" and "completion_type" not in found
+    if first == "load":
+        return part.second in _LOADED
+    if first not in {"commit", "rollback"}:
+        return False
+    rest = found[1:]
+    if rest[:1] == ["work"]:
+        del rest[:1]
+    if first == "rollback" and rest[:1] == ["to"]:
+        return True
+    if rest[:3] == ["and", "no", "chain"]:
+        del rest[:3]
+    return rest in ([], ["no", "release"])
+
+
+statements = _MySQLStatements(HARMLESS, reader=Lexer(MYSQL))
 
 # What a session has, apart from variables, that a reset leaves alone.
 IDENTITY = "SELECT USER(), DATABASE(), CURRENT_ROLE()"
@@ -84,13 +243,6 @@ _SEEN = re.compile(
 )
 
 Row = Sequence[str | None]
-
-
-def may_begin(statement: bytes) -> bool:
-    """Whether a statement may open a transaction while autocommit is on."""
-    if _AT_ONCE.match(statement):
-        return True
-    return b";" in statement and _LATER.search(statement) is not None
 
 
 class Origin:
@@ -247,6 +399,16 @@ class SessionDriver(MySQLErrors):
     def rows(self, connection: Any, statement: str) -> Iterable[Sequence[Any]]:
         """Run a statement, and give its rows, as text or in bytes."""
         raise NotImplementedError
+
+    def roll_back(self, connection: Any) -> None:
+        """End the transaction, and begin none, whatever `completion_type` says."""
+        self.rows(connection, "ROLLBACK AND NO CHAIN NO RELEASE")
+
+    def challenge(self, connection: Any) -> None:
+        """Raise unless the connection answers what it is asked, and nothing older."""
+        asked = secrets.token_hex(8)
+        if [row[0] for row in self._says(connection)(f"SELECT '{asked}'")] != [asked]:
+            raise ConnectionError("an older answer was still under way")
 
     def restore_charset(self, connection: Any) -> None:
         """Have the driver speak the character set that it did in the beginning."""

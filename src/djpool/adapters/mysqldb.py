@@ -2,7 +2,8 @@
 
 Both speak to MySQL and to MariaDB. What the server says of the session with each
 answer (autocommit, in a transaction) PyMySQL passes on; mysqlclient passes on
-the former only, so with it a look at each statement stands in for the latter.
+the former only. So with it a transaction counts as open unless the text of each
+statement is known to leave none, and costs a ROLLBACK on the way back.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from djpool.adapters.mysql_session import SessionDriver, may_begin
+from djpool.adapters.mysql_session import SessionDriver
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
 from djpool.core.options import Offer
 
-# A bit of the protocol's status flags.
-IN_TRANSACTION = 1
+# Bits of the protocol's status flags.
+IN_TRANSACTION, MORE_RESULTS = 1, 8
 # A command of the protocol.
 RESET_CONNECTION = 0x1F
 
@@ -34,7 +35,7 @@ class MySQLdbDriver(SessionDriver):
         raise NotImplementedError
 
     def come_to_rest(self, connection: Any) -> None:
-        connection.rollback()
+        self.roll_back(connection)
         connection.autocommit(self._autocommit)
 
 
@@ -48,7 +49,7 @@ class MysqlclientDriver(MySQLdbDriver):
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
-        connection.djpool_began = False
+        connection.djpool_began = connection.djpool_known = False
         connection.djpool_charset = connection.character_set_name()
         # In the instance, where MySQLdb's cursors look first, and Django does.
         connection.query = self._beginning(connection, connection.query)
@@ -62,12 +63,15 @@ class MysqlclientDriver(MySQLdbDriver):
         always = not self._autocommit  # then each statement is in a transaction
 
         def watch(statement: Any) -> Any:
-            text = statement.encode() if isinstance(statement, str) else statement
-            if always or may_begin(text):
+            # By now it has the parameters in it, and these decide nothing.
+            if always or not connection.djpool_known:
                 connection.djpool_began = True
             return query(statement)
 
         return watch
+
+    def tell(self, connection: Any, *, known: bool) -> None:
+        connection.djpool_known = known
 
     def peek(self, connection: Any) -> bool:
         try:
@@ -159,9 +163,16 @@ class PyMySQLDriver(MySQLdbDriver):
     def at_rest(self, connection: Any) -> bool:
         return (
             connection.open
-            and not connection.server_status & IN_TRANSACTION
+            and not connection.server_status & (IN_TRANSACTION | MORE_RESULTS)
+            and not _is_unread(connection)
             and connection.get_autocommit() == self._autocommit
         )
+
+    def come_to_rest(self, connection: Any) -> None:
+        if connection.server_status & MORE_RESULTS or _is_unread(connection):
+            raise ConnectionError("there are results that nobody has read")
+        super().come_to_rest(connection)
+        self.challenge(connection)
 
     def fileno(self, connection: Any) -> int | None:
         fd: int = connection._sock.fileno()  # noqa: SLF001
@@ -175,6 +186,11 @@ class PyMySQLDriver(MySQLdbDriver):
         connection.query(statement)
         rows: Sequence[Sequence[Any]] = connection._result.rows or ()  # noqa: SLF001
         return rows
+
+
+def _is_unread(connection: Any) -> bool:
+    result = connection._result  # noqa: SLF001
+    return result is not None and bool(result.unbuffered_active)
 
 
 def is_pymysql() -> bool:

@@ -15,35 +15,117 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from djpool.core.session import STANDARD, Irreparable, MoreThanSettings, Statements
+from djpool.core.session import (
+    ASKS_ID,
+    BEYOND,
+    DEFINING,
+    LOCKS,
+    RUNS_LITERALS,
+    SETTINGS,
+    STANDARD,
+    Irreparable,
+    MoreThanSettings,
+    Part,
+    Statements,
+    draws,
+)
+from djpool.core.sql import ORACLE, Lexer
 
 
 def _one_line(statement: str) -> str:
     return " ".join(statement.split())
 
 
-_ALTER_SESSION = r"\balter(?:\s|/\*.*?\*/|--[^\n]*\n)+session\b"
-_VALUE = r"""(?:'+[^']*'+|"[^"]*"|[-+\w$#.:]+)"""
-_SETTINGS = rf"(?:\s+(?:nls_\w+|time_zone|current_schema)\s*=\s*{_VALUE})+"
-
 # SET TRANSACTION, SET CONSTRAINTS and LOCK TABLE end with their transaction.
-statements = Statements(
-    (
-        *STANDARD,
-        *("SET TRANSACTION", "SET CONSTRAINT", "SET CONSTRAINTS", "LOCK", "COMMENT"),
-        *("RENAME", "PURGE", "FLASHBACK", "ANALYZE", "AUDIT", "NOAUDIT"),
-        *("ASSOCIATE", "DISASSOCIATE"),
-    ),
-    changing=_ALTER_SESSION,
-    locking=r"\bdbms_lock\s*\.\s*(?:request|convert)",
-    beyond=(
-        rf"{_ALTER_SESSION}(?!\s+set{_SETTINGS}\s*(?:\Z|;|'))"
-        r"|\bcreate\s+private\s+temp"
-        r"|\bdbms_(?:lock\s*\.\s*(?:request|convert)|alert|monitor|xa|resumable|flashback|wm)\b"
-        r"|\bdbms_session\s*\.\s*(?:set_sql_trace|session_trace|switch_|set_edition)"
-    ),
-    markers=("session", "private", "dbms_"),
+HARMLESS = (
+    *STANDARD,
+    *("SET TRANSACTION", "SET CONSTRAINT", "SET CONSTRAINTS", "LOCK", "COMMENT"),
+    *("RENAME", "PURGE", "FLASHBACK", "ANALYZE", "AUDIT", "NOAUDIT"),
+    *("ASSOCIATE", "DISASSOCIATE"),
 )
+# One setting of an ALTER SESSION that can be brought back. In the code of a statement a
+# quote stands for a literal.
+_SETTING = r"\s*(?:nls_\w+|time_zone|current_schema)\s*=\s*"
+_OF_CODE = re.compile(_SETTING + r"(?:'|[-+\w$#.:]+\"?|\")")
+# The same in a text whose literals are run, where quotes are doubled.
+_OF_TEXT = re.compile(_SETTING + r"""(?:'+[^']*'+|"[^"]*"|[-+\w$#.:]+)""")
+_ALTER_SESSION = re.compile(r"alter[\s'|]+session(?![\w$#])[\s'|]*")
+_SET = re.compile(r"set(?=\s)")
+_AFTER_SETTINGS = re.compile(r"\s*(?:\Z|;|')")
+# Packages whose calls cannot be undone, with a prefix of what is called.
+_PACKAGES = re.compile(
+    r"""dbms_(?:(?:alert|monitor|xa|resumable|flashback|wm)\b
+    |lock["\s]*\.["\s]*(?:request|convert)
+    |session["\s]*\.["\s]*(?:set_sql_trace|session_trace|switch_|set_edition))""",
+    re.VERBOSE,
+)
+_LOCK = re.compile(r"""dbms_lock["\s]*\.["\s]*(?:request|convert)""")
+_PRIVATE = re.compile(r"create\s+private\s+temp")
+_COMMENTS = re.compile(r"/\*.*?(?:\*/|\Z)|--[^\n]*", re.DOTALL)
+_CURRENT = re.compile(r"\.\s*currval\b")
+# First words of changes that run nothing which stands in a literal.
+_PLAIN = frozenset(("alter", "set"))
+
+
+class _OracleStatements(Statements):
+    """Judges statements for Oracle Database."""
+
+    marks = ("'", ";", "--", "/*", "\0")
+    telling = ("dbms_", "nextval", "currval")
+    silent = Statements.silent | {
+        *("rename", "purge", "audit", "noaudit", "associate", "disassociate"),
+    }
+
+    def judge(self, part: Part) -> int:
+        verdict = super().judge(part)
+        code = part.code
+        if verdict & SETTINGS and part.first not in _PLAIN:
+            verdict |= RUNS_LITERALS
+        if (part.first, part.second) == ("alter", "session"):
+            verdict |= SETTINGS | _of_settings(code, _OF_CODE)
+        elif (part.first, part.second) == ("create", "private"):
+            verdict |= BEYOND
+        if "dbms_" in code:
+            verdict |= _of_packages(code)
+        return verdict
+
+    def judge_literals(self, text: str) -> int:
+        verdict = 0
+        # In literals comments stay, and what looks like one in a text may be none.
+        for each in {text, _COMMENTS.sub(" ", text)}:
+            verdict |= _of_settings(each, _OF_TEXT) | _of_packages(each)
+            if _PRIVATE.search(each):
+                verdict |= BEYOND
+        return verdict
+
+    def asks(self, part: Part) -> int:
+        if "currval" not in part.code or part.first in DEFINING or draws(part):
+            return 0
+        return ASKS_ID if _CURRENT.search(part.code) else 0
+
+
+def _of_settings(code: str, setting: re.Pattern[str]) -> int:
+    """Return BEYOND if an ALTER SESSION sets what cannot be brought back."""
+    begin = 0
+    while found := _ALTER_SESSION.search(code, begin):
+        found = _SET.match(code, found.end())
+        if found is None:
+            return BEYOND
+        begin = first = found.end()
+        while found := setting.match(code, begin):
+            begin = found.end()
+        if begin == first or _AFTER_SETTINGS.match(code, begin) is None:
+            return BEYOND
+    return 0
+
+
+def _of_packages(code: str) -> int:
+    if not _PACKAGES.search(code):
+        return 0
+    return BEYOND | (LOCKS if _LOCK.search(code) else 0)
+
+
+statements = _OracleStatements(HARMLESS, reader=Lexer(ORACLE))
 
 
 # What a session has that can be asked for.

@@ -1,17 +1,20 @@
-"""What a lease may have done to its session, as told from the statements it ran.
+"""What a statement changes in its session, what it leaves there, and what it asks for.
 
-The text decides, and what is not known to be harmless counts as a change: a reset
-too many costs a round trip, one too few shows one request's settings to the next.
-What cannot be seen in a text (a function of the project's that calls `set_config()`)
-is what `reset: "always"` is for.
+The text decides, as the program wrote it, and what is not known to be harmless counts
+as a change: a reset too many costs a round trip, one too few shows one request's
+settings to the next. What stands in literals is data, and decides nothing. What no
+text shows (a function of the project's that calls `set_config()`) is what
+`reset: "always"` is for.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from djpool.core.sql import AnyLexer, Reading, calls, is_harmless, words
 
 
 class Change(enum.IntFlag):
@@ -29,6 +32,39 @@ class Change(enum.IntFlag):
     BEYOND = 16
 
 
+class Trace(enum.IntFlag):
+    """What a statement leaves in its session, and what it asks for that is there."""
+
+    #: It may leave a transaction open of which the server does not tell the driver.
+    OPENS = 1 << 8
+    #: It asks for the number that an earlier INSERT or a sequence gave.
+    ASKS_ID = 1 << 9
+    #: It asks for the number of rows that earlier statements changed.
+    ASKS_ROWS = 1 << 10
+    #: It asks about the statement before it.
+    ASKS_PREVIOUS = 1 << 11
+    #: It may leave an answer to ASKS_ID.
+    LEAVES_ID = 1 << 12
+    #: It may leave an answer to ASKS_ROWS.
+    LEAVES_ROWS = 1 << 13
+
+
+#: All bits of `Change`. The others of a verdict are bits of `Trace`.
+CHANGES = 0b11111
+# Verdicts are plain numbers, because operations on enums take a microsecond.
+SETTINGS, LOCKS = int(Change.SETTINGS), int(Change.LOCKS)
+TYPES, BEYOND = int(Change.TYPES), int(Change.BEYOND)
+OPENS, ASKS_PREVIOUS = int(Trace.OPENS), int(Trace.ASKS_PREVIOUS)
+ASKS_ID, LEAVES_ID = int(Trace.ASKS_ID), int(Trace.LEAVES_ID)
+ASKS_ROWS, LEAVES_ROWS = int(Trace.ASKS_ROWS), int(Trace.LEAVES_ROWS)
+ASKS, LEAVES = ASKS_ID | ASKS_ROWS | ASKS_PREVIOUS, LEAVES_ID | LEAVES_ROWS
+#: The verdict on a text that cannot be read.
+IN_DOUBT = SETTINGS | OPENS | LEAVES
+#: Of a statement that runs what its literals say: `Statements.judge_literals()` is
+#: asked, too. No verdict has it in the end.
+RUNS_LITERALS = 1 << 20
+
+
 class Irreparable(Exception):
     """A session cannot be brought back to how it began."""
 
@@ -43,103 +79,372 @@ class MoreThanSettings(Irreparable):
         )
 
 
-# The first word or two of a statement, after comments and brackets.
-_FIRST_WORDS = re.compile(
-    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([^\W\d_]\w*)?\s*([^\W\d_]\w*)?", re.DOTALL
-)
-# Statements remembered, and the longest of them, in characters: some 4 MB at most.
+# Verdicts remembered, and the longest text of one, in characters: some 4 MB at most.
 MEMORY, LONGEST = 1024, 4096
+
+# The first two words of a statement, after parentheses.
+_FIRST_WORDS = re.compile(r"[\s(]*([^\W\d][\w$]*)?\s*([^\W\d][\w$]*)?")
+
+
+class Part:
+    """One statement of a text, in lower case, without its literals and comments.
+
+    `djpool.core.sql.Reading` says what stands in their place.
+    """
+
+    __slots__ = ("_words", "code", "empty", "first", "second")
+
+    def __init__(self, code: str) -> None:
+        found = _FIRST_WORDS.match(code)
+        assert found is not None, "it matches anything"
+        self.code = code
+        self.first = found[1] or ""
+        self.second = found[2] or ""
+        #: True if there is nothing but white space and parentheses.
+        self.empty = not self.first and found.end() == len(code)
+        self._words: list[str] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """All words of the statement, also those in quoted names."""
+        if self._words is None:
+            self._words = words(self.code)
+        return self._words
+
+
+class Reader(Protocol):
+    """Reads texts; `djpool.core.sql.Lexer` does."""
+
+    def readings(self, text: str) -> list[Reading]:
+        """Read the text as each server would that may get it."""
 
 
 class Statements:
-    """Tells what a statement may change. Thread-safe.
+    """Judges statements by their texts. Thread-safe.
+
+    An adapter makes one for its database from what is harmless there. It can also
+    inherit from this class and override `judge()`.
 
     Args:
         harmless: First words, one or two, of statements that change nothing.
-        asking: What statements are as a whole that only ask; a regular expression.
+        asking: What statements are as a whole that only ask; a regular expression,
+            as the next four are. Expressions see no comments and no literals, but a
+            space for each.
         changing: What makes even one of these a change, wherever in its text it
             stands.
         locking: The same, of what takes locks.
         beyond: The same, of what cannot be brought back.
         typing: The same, of what changes the types that connections learn.
         markers: In lower case: without one of them in a text, none of the expressions
-            matches. Long texts are looked through for these only.
+            matches. If there are none, every text is searched.
+        reader: Reads the texts. By default, each text is read as every dialect would
+            that djpool knows.
     """
+
+    # A text whose first word is one of `verbs` has this verdict, at first sight, unless
+    # it has one of these in it: what makes reading necessary, and (in lower case) what
+    # tells more about any statement.
+    verbs: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(("select", "savepoint", "release"), 0),
+        **dict.fromkeys(("insert", "update", "delete"), LEAVES),
+    }
+    marks: ClassVar[Sequence[str]] = (
+        *("'", ";", "--", "/*", "\\", "#", "`", "[", "$", "@", "\0"),
+    )
+    telling: ClassVar[Sequence[str]] = (
+        *("currval", "nextval", "lastval", "last_insert", "identity", "changes"),
+        *("rowcount", "row_count", "found_rows", "next", "previous"),
+    )
+    #: The quotes of names that may stand in such a text.
+    quote: ClassVar[str] = '"'
+    #: True if a function that is not known may leave something, also in a query.
+    wary: ClassVar[bool] = True
+
+    #: First words of statements that leave nothing for a later question.
+    silent: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("set", "reset", "show", "describe", "desc", "help", "use"),
+            *("start", "commit", "rollback", "abort", "savepoint", "release"),
+            *("lock", "unlock", "prepare", "deallocate", "close"),
+            *("drop", "truncate", "grant", "revoke", "comment", "analyze", "vacuum"),
+        )
+    )
+    #: First words of those that leave something only if a function does.
+    calling: ClassVar[frozenset[str]] = frozenset(
+        ("select", "values", "table", "explain", "create", "alter")
+    )
 
     def __init__(
         self,
         harmless: Iterable[str],
         *,
-        asking: str = r"(?!)",
-        changing: str = r"(?!)",
-        locking: str = r"(?!)",
-        beyond: str = r"(?!)",
-        typing: str = r"(?!)",
-        markers: tuple[str, ...] = (),
+        asking: str = "",
+        changing: str = "",
+        locking: str = "",
+        beyond: str = "",
+        typing: str = "",
+        markers: Sequence[str] = (),
+        reader: Reader | None = None,
     ) -> None:
-        self._harmless = frozenset(harmless)
+        self._harmless = frozenset(each.lower() for each in harmless)
         flags = re.IGNORECASE | re.DOTALL
-        self._asking = re.compile(asking, flags)
+        self._asking = re.compile(asking, flags) if asking else None
         self._expressions = [
-            (re.compile(changing, flags), Change.SETTINGS),
-            (re.compile(locking, flags), Change.LOCKS),
-            (re.compile(beyond, flags), Change.BEYOND),
-            (re.compile(typing, flags), Change.TYPES),
+            (re.compile(each, flags), kind)
+            for each, kind in (
+                (changing, SETTINGS),
+                (locking, LOCKS),
+                (beyond, BEYOND),
+                (typing, TYPES),
+            )
+            if each
         ]
-        self._markers = markers
+        self._markers = tuple(markers)
+        self._reader = reader or _ANY
+        self._verbs = {
+            verb: verdict
+            for verb, verdict in self.verbs.items()
+            if verb in self._harmless and (self._markers or not self._expressions)
+        }
+        self._telling = (*self.telling, *self._markers)
         self._known: dict[Any, int] = {}
 
     def __call__(self, statement: Any) -> int:
-        """The `Change` that a statement may make, as a plain number; 0 for none.
+        """Return what a statement may do: the bits of `Change` and `Trace`.
 
         `statement` is what a cursor's `execute()` takes: text, bytes, or an object of
         the driver's that becomes text.
         """
         try:
-            change = self._known.get(statement)
+            verdict = self._known.get(statement)
         except TypeError:  # an object that cannot be a key
-            change = None
-        return self._judge(statement) if change is None else change
+            verdict = None
+        return self._learn(statement) if verdict is None else verdict
 
-    def _judge(self, statement: Any) -> int:
+    def _learn(self, statement: Any) -> int:
         text = _text_of(statement)
         if text is None:
-            return int(Change.SETTINGS)
-        change = self._change_of(text)
+            return IN_DOUBT
+        verdict = self._at_first_sight(text)
+        if verdict is None:
+            verdict = self._of_text(text)
         if len(text) <= LONGEST and isinstance(statement, str):
             if len(self._known) >= MEMORY:
                 self._known.clear()  # simple, and soon full again
-            self._known[statement] = change
-        return change
+            self._known[statement] = verdict
+        return verdict
 
-    def _change_of(self, text: str) -> int:
-        change = 0
-        # A semicolon in a literal makes two parts of one. Then the second one is
-        # not known to be harmless.
-        for part in text.split(";"):
-            if not self._is_harmless(part) and not self._asking.fullmatch(part):
-                change |= Change.SETTINGS
-        if self._is_marked(text.lower()):
-            for expression, kind in self._expressions:
-                change |= kind if expression.search(text) else 0
-        return int(change)
+    def _at_first_sight(self, text: str) -> int | None:
+        """Return the verdict on what Django's ORM makes, and None on other texts."""
+        for mark in self.marks:
+            if mark in text:
+                return None
+        lowered = text.lower()
+        verdict = self._verbs.get((lowered.split(None, 1) or [""])[0])
+        if verdict is None:
+            return None
+        for word in self._telling:
+            if word in lowered:
+                return None
+        if text.count(self.quote) % 2:
+            return None
+        if verdict == 0 and self.wary and not _calls_known(lowered):
+            return None
+        return verdict
 
-    def _is_harmless(self, part: str) -> bool:
-        found = _FIRST_WORDS.match(part)
-        assert found is not None, "it matches anything"
-        first, second = found.groups()
-        if first is None:
-            return found.end() == len(part)  # nothing but comments
-        return (
-            first.upper() in self._harmless
-            or f"{first} {second}".upper() in self._harmless
+    def _of_text(self, text: str) -> int:
+        verdict, complete = 0, False
+        for reading in self._reader.readings(text):
+            verdict |= self._of_statements(reading.statements)
+            complete = complete or reading.complete
+        if not complete:
+            return IN_DOUBT
+        if verdict & RUNS_LITERALS:
+            verdict = verdict & ~RUNS_LITERALS | self.judge_literals(text.lower())
+        return verdict
+
+    def _of_statements(self, statements: Sequence[str]) -> int:
+        verdict = answered = 0
+        for code in statements:
+            part = Part(code)
+            if part.empty:
+                continue
+            found = self.judge(part) & ~answered
+            verdict |= found
+            # What a later statement of this text asks for is left by this one.
+            answered |= ASKS_PREVIOUS
+            if found & LEAVES_ID:
+                answered |= ASKS_ID
+            if found & LEAVES_ROWS:
+                answered |= ASKS_ROWS
+            if part.first == "create" and "begin" in code:
+                answered |= ASKS  # the others are of its body, and run later
+        if self._expressions:
+            verdict |= self._of_expressions(";".join(statements).replace("'", " "))
+        return verdict
+
+    def _of_expressions(self, code: str) -> int:
+        if self._markers and not any(each in code for each in self._markers):
+            return 0
+        verdict = 0
+        for expression, kind in self._expressions:
+            verdict |= kind if expression.search(code) else 0
+        return verdict
+
+    # -- one statement -------------------------------------------------------------
+
+    def judge(self, part: Part) -> int:
+        """Return what one statement of a text may do."""
+        verdict = 0 if self.is_harmless(part) else SETTINGS
+        return verdict | self.asks(part) | self.leaves(part)
+
+    def judge_literals(self, text: str) -> int:
+        """Return what a text in lower case may do, if its literals are run as well."""
+        return 0
+
+    def is_harmless(self, part: Part) -> bool:
+        """Tell whether the first words of a statement say that it changes nothing."""
+        if part.first in self._harmless:
+            return True
+        if f"{part.first} {part.second}" in self._harmless:
+            return True
+        return self._asking is not None and bool(
+            self._asking.fullmatch(part.code.replace("'", " "))
         )
 
-    def _is_marked(self, lowered: str) -> bool:
-        for marker in self._markers:  # noqa: SIM110 (any() takes a third longer)
-            if marker in lowered:
-                return True
+    def asks(self, part: Part) -> int:
+        """Return what a statement asks for that an earlier one left in its session."""
+        code, first = part.code, part.first
+        if first in {"show", "get"}:
+            return ASKS_PREVIOUS if asks_diagnostics(part) else 0
+        if first in DEFINING or not any(each in code for each in self.telling):
+            return 0
+        verdict, found, empty = 0, variables(code), empty_calls(code)
+        if (
+            found & ID_VARIABLES
+            or empty & _ID_CALLS
+            or calls(code) & {"currval", "lastval"}
+            or has_phrase(part.words, "previous", "value", "for")
+            or _CURRENT.search(code)
+        ) and not draws(part):
+            verdict |= ASKS_ID
+        if "rowcount" in found or empty & {"changes", "total_changes", "rowcount_big"}:
+            verdict |= ASKS_ROWS
+        if found & PREVIOUS_VARIABLES or empty & {"row_count", "found_rows"}:
+            verdict |= ASKS_PREVIOUS
+        return verdict
+
+    def leaves(self, part: Part) -> int:
+        """Return what a statement may leave in its session for a later question."""
+        first = part.first
+        if first in self.silent or (first == "begin" and part.second in _BEGINS):
+            return 0
+        if first not in self.calling or runs_after_all(part):
+            return LEAVES
+        if draws(part) or ("last_insert" in self.telling and sets_last_id(part.code)):
+            return LEAVES_ID
+        return 0 if calls_nothing_unknown(part) else LEAVES_ID
+
+
+# -- what the judgements share -----------------------------------------------------
+
+#: First words of statements that define what runs later, or tell how it would.
+DEFINING = frozenset(("create", "alter", "drop", "comment", "explain", "prepare"))
+#: System variables that hold the number that an INSERT gave.
+ID_VARIABLES = frozenset(("last_insert_id", "identity", "insert_id"))
+#: System variables that tell about the statement before.
+PREVIOUS_VARIABLES = frozenset(("warning_count", "error_count", "error"))
+# What follows a BEGIN that begins a transaction, and not a block.
+_BEGINS = frozenset(
+    ("", "work", "tran", "transaction", "deferred", "immediate", "exclusive", "read")
+)
+_ID_CALLS = frozenset(
+    ("last_insert_id", "last_insert_rowid", "scope_identity", "identity_val_local")
+)
+
+_VARIABLES = re.compile(
+    r"@@[\s`]*(?:(?:session|local|global)[\s`]*\.[\s`]*)?([^\W\d][\w$]*)"
+)
+_CURRENT = re.compile(r"\.\s*currval\b")
+_CALLS = re.compile(r"(?<![\w$])([\w$]+)[\"`\]]?\s*\(\s*(\)?)")
+
+
+def variables(code: str) -> set[str]:
+    """Return the names of the system variables (@@name) in a statement."""
+    return set(_VARIABLES.findall(code)) if "@@" in code else set()
+
+
+def empty_calls(code: str) -> set[str]:
+    """Return the names of the functions that a statement calls without arguments."""
+    return {name for name, end in _CALLS.findall(code) if end}
+
+
+def sets_last_id(code: str) -> bool:
+    """Tell whether a statement gives an argument to LAST_INSERT_ID(): that sets it."""
+    if "last_insert_id" not in code:
         return False
+    return ("last_insert_id", "") in _CALLS.findall(code)
+
+
+def has_phrase(found: Sequence[str], *phrase: str) -> bool:
+    """Tell whether these words follow each other."""
+    first, *others = phrase
+    return any(
+        word == first and found[number + 1 : number + len(phrase)] == others
+        for number, word in enumerate(found)
+    )
+
+
+def asks_diagnostics(part: Part) -> bool:
+    """Tell whether a SHOW or a GET asks about the statement before it."""
+    if part.first == "get":
+        return "diagnostics" in part.words[1:3]
+    return (
+        part.second in {"warnings", "errors", "profile", "profiles"}
+        or part.words[1:3] == ["count", "warnings"]
+        or part.words[1:3] == ["count", "errors"]
+    )
+
+
+def draws(part: Part) -> bool:
+    """Tell whether a statement draws a number from a sequence, or sets one."""
+    code = part.code
+    if "val" not in code and "next" not in code:
+        return False
+    found = part.words
+    return (
+        "nextval" in found
+        or "setval" in found
+        or has_phrase(found, "next", "value", "for")
+    )
+
+
+def runs_after_all(part: Part) -> bool:
+    """Tell whether what only explains or defines something also runs it."""
+    if part.first == "explain":
+        return "analyze" in part.words or "analyse" in part.words
+    return part.first == "create" and "execute" in part.words
+
+
+def calls_nothing_unknown(part: Part) -> bool:
+    """Tell whether all functions that a statement calls are known to leave nothing."""
+    if _calls_known(part.code):
+        return True
+    found = calls(part.code, defining=part.first in {"create", "alter"})
+    return all(map(is_harmless, found))
+
+
+def _calls_known(lowered: str) -> bool:
+    """Tell the same of a text that need not be read yet; False may be wrong."""
+    if "(" not in lowered:
+        return True
+    for before in lowered.split("(")[:-1]:
+        name = before.rstrip()
+        if name and (name[-1].isalnum() or name[-1] in '_"$'):
+            name = name.rsplit(None, 1)[-1]
+            if not is_harmless(name):
+                return False
+    return True
 
 
 def _text_of(statement: Any) -> str | None:
@@ -155,6 +460,9 @@ def _text_of(statement: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
+# -- any database ------------------------------------------------------------------
+
+_ANY = AnyLexer()
 #: Of any database: what the SQL standard has, and most databases share.
 STANDARD = (
     *("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"),
@@ -163,15 +471,28 @@ STANDARD = (
 )
 #: Harmless where the driver can tell whether a transaction is on.
 BEGIN = ("BEGIN", "START", "END")
+# Names of temporary tables, on some databases.
+_HASH = re.compile(r"\b(?:into|table)\s+#")
+
+
+class _AnyStatements(Statements):
+    """Judges statements of a database of which only the harmless words are known."""
+
+    def judge(self, part: Part) -> int:
+        verdict = super().judge(part)
+        code = part.code
+        if part.first == "create" and "temp" in code:
+            # Before the parenthesis, in whichever order a database has the words.
+            before = words(code.partition("(")[0])
+            if any(each.startswith("temp") for each in before):
+                verdict |= SETTINGS
+        if (part.first, part.second) == ("alter", "session"):
+            verdict |= SETTINGS
+        if "#" in code and _HASH.search(code):
+            verdict |= SETTINGS
+        return verdict
 
 
 def any_database(*harmless: str) -> Statements:
-    """For a database of which no more is known than what else is harmless there."""
-    return Statements(
-        (*STANDARD, *harmless),
-        changing=(
-            r"\bcreate\b[^(]*\btemp|\binto\s+#|\bcreate\s+table\s+#"
-            r"|\balter\s+session\b"
-        ),
-        markers=("temp", "#", "session"),
-    )
+    """Return the judge for a database of which only what is harmless there is known."""
+    return _AnyStatements((*STANDARD, *harmless))
