@@ -25,7 +25,7 @@ publisher: Publisher | None = None
 
 # Guards `publisher` and `_refused`. Nothing is bound or logged while it is held.
 # `_refused` is read only where there is no publisher.
-_lock = threading.Lock()
+_lock = threading.RLock()
 _refused = False
 
 
@@ -144,7 +144,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global publisher, _refused, _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     inherited, publisher, _refused = publisher, None, False
     if inherited is not None:
         inherited.after_fork_in_child()

@@ -68,6 +68,9 @@ class DbapiDriver(Driver):
         if self._autocommit:
             speaker._set_autocommit(True)  # noqa: SLF001
 
+    def answered(self, error: BaseException) -> bool:
+        return any(kind.__name__ in ANSWERS for kind in type(error).__mro__)
+
     def refuses_login(self, error: BaseException) -> bool:
         return LOGIN_WORDS.search(str(error)) is not None
 
@@ -75,6 +78,10 @@ class DbapiDriver(Driver):
         self._speakers.pop(id(connection))._close()  # noqa: SLF001
 
 
+# By PEP 249, errors of these kinds concern a statement, and not its connection.
+ANSWERS = frozenset(
+    {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
+)
 # Each driver has its own words for a login that was refused; these are in most.
 LOGIN_WORDS = re.compile("login failed|authenti|password|access denied", re.IGNORECASE)
 

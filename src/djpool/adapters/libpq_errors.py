@@ -18,12 +18,19 @@ FULL_WORDS = re.compile(
     r"too many (clients|connections)|connection slots are reserved|"
     r"the database system is|no more connections allowed"
 )
+# Where the drivers' errors are defined.
+DRIVERS = frozenset({"psycopg", "psycopg.errors", "psycopg2", "psycopg2.errors"})
 # A read-only transaction; the server's end: orderly, by a crash, and while it is shut.
 STEPPED_DOWN = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 
 class LibpqErrors(Driver):
     """A driver whose errors are PostgreSQL's."""
+
+    def answered(self, error: BaseException) -> bool:
+        # libpq itself knows whether an answer is under way, and at_rest() asks it. An
+        # error of another kind has struck inside the driver, at any of its steps.
+        return any(kind.__module__ in DRIVERS for kind in type(error).__mro__)
 
     def refuses_login(self, error: BaseException) -> bool:
         return _is(error, LOGIN, LOGIN_WORDS)

@@ -26,7 +26,7 @@ from djpool.core.adapter import Adapter, Connector
 from djpool.core.options import NativeKey, Offer
 
 # Bits of the protocol's status flags.
-IN_TRANSACTION, AUTOCOMMIT = 1, 2
+IN_TRANSACTION, AUTOCOMMIT, MORE_RESULTS = 1, 2, 8
 # This process's open files, where the system shows them.
 OPEN_FILES = "/dev/fd"
 
@@ -195,6 +195,10 @@ def _talks_to(handle: socket.socket, connection: Any) -> bool:
     return bool(peer == connection.unix_socket)
 
 
+def _is_usable(connection: Any, part: Part) -> bool:
+    return part.is_open(connection) and not part.status(connection) & MORE_RESULTS
+
+
 PYTHON_PART, C_PART = PythonPart(), CPart()
 
 
@@ -230,9 +234,14 @@ class ConnectorDriver(SessionDriver):
             raise
         # It asks the server, and the driver asks it before each cursor. djpool
         # looked when it lent the connection; the statement itself finds the rest.
-        connection.is_connected = functools.partial(part.is_open, connection)
+        # But it would also stumble over results that nobody has read.
+        connection.is_connected = functools.partial(_is_usable, connection, part)
         connection.djpool_charset = connection.charset_id
         return connection
+
+    def doubt(self, connection: Any) -> None:
+        # The driver's own, which asks the server before each cursor.
+        vars(connection).pop("is_connected", None)
 
     def peek(self, connection: Any) -> bool:
         return part_of(connection).is_quiet(connection)
@@ -247,8 +256,11 @@ class ConnectorDriver(SessionDriver):
         return status & (IN_TRANSACTION | AUTOCOMMIT) == self._rest
 
     def come_to_rest(self, connection: Any) -> None:
-        connection.rollback()
+        if not connection.is_connected() or connection.unread_result:
+            raise ConnectionError("it is closed, or has results that nobody has read")
+        self.roll_back(connection)
         connection.autocommit = self._autocommit
+        self.challenge(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return part_of(connection).fileno(connection)

@@ -24,8 +24,22 @@ def number_of(error: BaseException) -> int | None:
     return number if isinstance(number, int) else None
 
 
+# The client library's own numbers: of these, none is the server's answer.
+CLIENT = range(2000, 3000)
+# What a driver says of the wrong use of a cursor, before it sends anything.
+NOT_SENT = (None, -1, 2055)
+
+
 class MySQLErrors(Driver):
     """A driver whose errors have these numbers."""
+
+    def answered(self, error: BaseException) -> bool:
+        # Django raises one of its own classes for some; the hierarchy is PEP 249's.
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        number = number_of(error)
+        if number in NOT_SENT:
+            return "ProgrammingError" in kinds
+        return "DatabaseError" in kinds and number > 0 and number not in CLIENT
 
     def refuses_login(self, error: BaseException) -> bool:
         return number_of(error) in LOGIN

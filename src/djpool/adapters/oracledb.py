@@ -54,6 +54,9 @@ LOGIN = frozenset({1005, 1017, 28001})
 FULL = frozenset({18, 20, 12516, 12519, 12520, 1033})
 # Open for reading only; shut, shutting down, or ended.
 STEPPED_DOWN = frozenset({16000, 1034, 1089, 1090, 1092})
+# How the codes begin of what the server says, and of what the driver says of its wrong
+# use, before it sends anything. Timeouts, and the like, are DPY-4.
+ANSWERS = ("ORA-", "DPY-1", "DPY-2")
 # Also kept there, but seldom set.
 ALSO_KEPT = ("operation_callback", "round_trip_callback")
 _also_kept = operator.attrgetter(*ALSO_KEPT)
@@ -126,6 +129,11 @@ class OracleDriver(Driver):
         for name, value in zip(KEPT, connection.djpool_kept, strict=True):
             setattr(connection, name, value)
 
+    def prove(self, connection: Any, timeout: float) -> None:
+        if connection.djpool_by_hand:
+            raise Irreparable("somebody made cursors by hand, which djpool cannot see")
+        super().prove(connection, timeout)
+
     def remember(self, connection: Any) -> None:
         # Each session is asked: triggers that run at a logon may tell them apart.
         origin = Origin(self._setup(), partial(_rows, connection))
@@ -159,6 +167,12 @@ class OracleDriver(Driver):
             # It was set here, and the server is told with the next statement.
             connection.current_schema = connection.djpool_origin.schema
             connection.djpool_schema = connection.djpool_origin.schema
+
+    def answered(self, error: BaseException) -> bool:
+        if not isinstance(error, oracledb.Error):
+            return False
+        code = getattr(error.args[0] if error.args else None, "full_code", "")
+        return str(code).startswith(ANSWERS)
 
     def refuses_login(self, error: BaseException) -> bool:
         return _number(error) in LOGIN

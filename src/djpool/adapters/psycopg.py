@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.adapt import AdaptersMap
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import tuple_row
 
@@ -23,8 +23,9 @@ from djpool.core.driver import NativePool
 from djpool.core.options import NativeKey, Offer, PoolOptions
 from djpool.core.session import Change
 
-# A plain int: this comparison is on the hot path.
+# Plain ints: these comparisons are on the hot path.
 IDLE = int(TransactionStatus.IDLE)
+PIPELINE_OFF = int(PipelineStatus.OFF)
 UNUSABLE = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 
 
@@ -60,6 +61,7 @@ class PsycopgDriver(LibpqErrors):
     def at_rest(self, connection: Any) -> bool:
         return (
             connection.pgconn.transaction_status == IDLE
+            and connection.pgconn.pipeline_status == PIPELINE_OFF
             and connection.autocommit is self._autocommit
         )
 
@@ -68,6 +70,8 @@ class PsycopgDriver(LibpqErrors):
         if status in UNUSABLE:
             name = TransactionStatus(status).name
             raise psycopg.OperationalError(f"the connection came back {name}")
+        if connection.pgconn.pipeline_status != PIPELINE_OFF:
+            raise psycopg.OperationalError("the connection came back in pipeline mode")
         with cut_off(connection.pgconn.socket, timeout):
             connection.rollback()
         connection.autocommit = self._autocommit

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from djpool.core.aside import Aside
-from djpool.core.connections import Connections, own_words
+from djpool.core.collecting import COLLECTING, is_collecting
+from djpool.core.connections import Connections, own_method
 from djpool.core.session import Change, Irreparable
 from djpool.core.slot import Entry, Slot
 from djpool.core.stats import CloseCause
 
 logger = logging.getLogger("djpool.pool")
+
+
+# What ended where nothing may be waited for, and is taken back later.
+Postponed = deque[Slot]
 
 
 class Checkin:
@@ -20,8 +28,15 @@ class Checkin:
     Thread-safe. Nothing here raises into whoever ends a lease.
     """
 
-    def __init__(self, connections: Connections, aside: Aside | None) -> None:
-        """Without a thread `aside`, whoever gives a connection back restores it."""
+    def __init__(
+        self, connections: Connections, aside: Aside | None, postponed: Postponed
+    ) -> None:
+        """Without a thread `aside`, whoever gives a connection back restores it.
+
+        On `postponed` is put what ended in a finaliser, or in the handler of a signal
+        that has interrupted the gate; the upkeep takes it back.
+        """
+        self._postponed = postponed
         self._connections = connections
         self._aside = aside
         self._driver = connections.driver
@@ -33,15 +48,33 @@ class Checkin:
         self._gate = connections.gate
         self._free, self._waiters = self._gate.free, self._gate.waiters
         self._clock = connections.clock
-        self._at_rest = own_words(connections.driver, "at_rest")
+        self._at_rest = own_method(connections.driver, "at_rest")
         self._stacks = connections.native is None
 
     def take_back(self, slot: Slot) -> None:
         """A lease has ended; its slot is for the next caller."""
+        if slot.on_lost is None:
+            return  # its finaliser has run, and reported it
+        if self._gate.is_inside() or (COLLECTING and is_collecting()):
+            self._postponed.append(slot.moved())
+            self._connections.nudge()
+            return
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        if entry.calls:
+            logger.info(
+                "pool %r: a connection is closed, because a call of the driver was "
+                "interrupted on it",
+                self._connections.name,
+            )
+            if entry.suspect:  # the driver itself gave it up
+                self._connections.suspect_all()
+            self._connections.discard(slot, CloseCause.BROKEN)
+            return
         try:
             if self._at_rest is not None and not self._at_rest(entry.connection):
-                self._driver.tidy(entry.connection, self._patience)
+                self._call(entry, self._driver.tidy)
+            elif not self._resets and entry.changed & Change.UNKNOWN:
+                self._call(entry, self._driver.prove)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info("pool %r: beyond repair: %s", self._connections.name, error)
             self._connections.suspect_all()
@@ -51,6 +84,12 @@ class Checkin:
             self._restore(slot, entry)
         else:
             self._come_back(slot, entry)
+
+    def _call(self, entry: Entry, step: Callable[..., None], *args: Any) -> None:
+        """Have the driver do something that must end before another lease begins."""
+        entry.calls += 1  # until it is known to have ended
+        step(entry.connection, *args, self._patience)
+        entry.calls -= 1
 
     def _come_back(self, slot: Slot, entry: Entry) -> None:
         """The session is as it was in the beginning: its slot is for the next one."""
@@ -100,7 +139,7 @@ class Checkin:
         try:
             if change & Change.BEYOND:
                 raise Irreparable("it did what cannot be undone")
-            self._driver.restore(entry.connection, change, self._patience)
+            self._call(entry, self._driver.restore, change)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
             logger.info(
                 "pool %r: a session is closed, since it cannot be restored: %s",

@@ -11,7 +11,7 @@ from djpool.core.gate import Refused
 from djpool.core.holders import describe_holders
 from djpool.core.owner import current_owner
 from djpool.core.reclaim import Reclaim
-from djpool.core.slot import Slot
+from djpool.core.slot import Slot, is_held
 from djpool.core.stats import CloseCause, PoolStats
 
 logger = logging.getLogger("djpool.pool")
@@ -52,7 +52,8 @@ class Checkout:
         """
         if not self._kept:
             self._reclaim.what_is_lost()
-        self._reclaim.what_is_loose()
+        if self._reclaim.what_is_loose() is not None:
+            self._connections.nudge()  # somebody is to look again later
         if patience:
             self._refuse_the_hopeless()
         return self._turn(self._gate.queue(patience), patience)
@@ -146,8 +147,12 @@ class Checkout:
         gate, me = self._gate, current_owner()
         if len(me.holding) < gate.max_size:
             return  # of any pool: no need to count, under the lock, what are this one's
+        self._reclaim.what_is_lost()
         with gate.lock:
-            mine = sum(entry.owner is me for entry in self._connections.books)
+            mine = sum(
+                entry.owner is me and is_held(entry)
+                for entry in list(self._connections.books)
+            )
             if mine < gate.max_size or gate.barred or gate.crowded:
                 return
             gate.counters.timeouts += 1
@@ -161,8 +166,10 @@ class Checkout:
         """The error for a caller that got no connection."""
         stats = self._connections.stats()
         if why is Refused.CLOSED:
-            name = self._connections.name
-            return self._errors.closed(f"pool {name!r} is closed", stats)
+            told = f"pool {self._connections.name!r} is closed"
+            if self._gate.inherited:
+                told += ", because it is the parent's of this forked process"
+            return self._errors.closed(told, stats)
         if why is Refused.BUSY:
             limit = self._gate.max_waiting
             reason = f"{stats.waiting} callers wait already, and max_waiting is {limit}"
@@ -184,7 +191,7 @@ class Checkout:
             f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
         )
         with self._gate.lock:
-            books = self._connections.books
+            books = list(self._connections.books)
             held = [entry for entry in books if entry.owner is not None]
         holders = describe_holders(held, self._clock())
         return f"pool {self._connections.name!r}: {reason} ({figures}){holders}"

@@ -20,7 +20,7 @@ from djpool.core.gate import Gate
 from djpool.core.options import PoolOptions
 from djpool.core.outage import Outage
 from djpool.core.slot import EVICTED, Entry, Slot
-from djpool.core.stats import CloseCause, Durations, PoolStats
+from djpool.core.stats import CloseCause, PoolStats
 
 logger = logging.getLogger("djpool.pool")
 
@@ -65,7 +65,7 @@ class Connections:
         #: When an idle connection may be too old.
         self.sweep_at = 0.0
         #: The driver's look at the socket; None if it has only the default one.
-        self.peek = own_words(driver, "peek")
+        self.peek = own_method(driver, "peek")
         #: Idle for longer than that, a connection is pinged before it is lent.
         self.check_after = _check_after(options)
         #: Whether it is kept in mind where each connection was borrowed.
@@ -342,57 +342,60 @@ class Connections:
     def stats(self) -> PoolStats:
         """The pool's figures, all of one moment. Never waits for a database."""
         gate = self.gate
+        # Copied here, and summed below: the collector may run wherever something is
+        # made, and the lock is not to be held meanwhile.
         with gate.lock:
-            counters = gate.counters
             idle, waiting = len(gate.free), len(gate.waiters)
-            acquired, uses = counters.acquired, Durations()
-            uses.absorb(counters.uses)
-            for entry in self.books:
-                acquired += entry.direct
-                uses.absorb(entry.uses)
-            # Only who had to wait was timed; for the others it took no time.
-            at_once = acquired - sum(counters.waits.counts)
-            waits = counters.waits.snapshot(at_once)
-            opens = counters.opens.snapshot()
-            return PoolStats(
-                name=self.name,
-                alias=self.alias,
-                vendor=self.driver.vendor,
-                implementation="fallback" if self.native is None else "native",
-                pid=os.getpid(),
-                min_size=gate.min_size,
-                max_size=gate.max_size,
-                size=gate.size,
-                idle=idle,
-                in_use=gate.size - idle - gate.opening,
-                opening=gate.opening,
-                waiting=waiting,
-                acquired_total=acquired,
-                waited_total=counters.waited,
-                timeouts_total=counters.timeouts,
-                rejected_total=counters.rejected,
-                opened_total=counters.opened,
-                open_errors_total=counters.open_errors,
-                checks_total=counters.checks,
-                check_failures_total=counters.check_failures,
-                resets_total=counters.resets,
-                reclaimed_total=counters.reclaimed,
-                leaks_total=counters.leaks,
-                closed_total=dict(counters.closed),
-                wait_seconds_total=waits.sum,
-                use_seconds_total=uses.sum,
-                open_seconds_total=opens.sum,
-                wait_seconds=waits,
-                use_seconds=uses.snapshot(),
-                open_seconds=opens,
-            )
+            size, opening = gate.size, gate.opening
+            min_size, max_size = gate.min_size, gate.max_size
+            counters, entries = gate.counters.copy(), list(self.books)
+        acquired, uses = counters.acquired, counters.uses
+        for entry in entries:
+            acquired += entry.direct
+            uses.absorb(entry.uses)
+        # Only who had to wait was timed; for the others it took no time.
+        at_once = acquired - sum(counters.waits.counts)
+        waits = counters.waits.snapshot(at_once)
+        opens = counters.opens.snapshot()
+        return PoolStats(
+            name=self.name,
+            alias=self.alias,
+            vendor=self.driver.vendor,
+            implementation="fallback" if self.native is None else "native",
+            pid=os.getpid(),
+            min_size=min_size,
+            max_size=max_size,
+            size=size,
+            idle=idle,
+            in_use=size - idle - opening,
+            opening=opening,
+            waiting=waiting,
+            acquired_total=acquired,
+            waited_total=counters.waited,
+            timeouts_total=counters.timeouts,
+            rejected_total=counters.rejected,
+            opened_total=counters.opened,
+            open_errors_total=counters.open_errors,
+            checks_total=counters.checks,
+            check_failures_total=counters.check_failures,
+            resets_total=counters.resets,
+            reclaimed_total=counters.reclaimed,
+            leaks_total=counters.leaks,
+            closed_total=dict(counters.closed),
+            wait_seconds_total=waits.sum,
+            use_seconds_total=uses.sum,
+            open_seconds_total=opens.sum,
+            wait_seconds=waits,
+            use_seconds=uses.snapshot(),
+            open_seconds=opens,
+        )
 
 
-def own_words(driver: Driver, name: str) -> Callable[[Any], bool] | None:
-    """A driver's method, or None where it only has the default one."""
+def own_method(driver: Driver, name: str) -> Callable[..., Any] | None:
+    """A driver's method, or None if it only has the default one."""
     if getattr(type(driver), name) is getattr(Driver, name):
         return None
-    method: Callable[[Any], bool] = getattr(driver, name)
+    method: Callable[..., Any] = getattr(driver, name)
     return method
 
 

@@ -25,7 +25,8 @@ class Driver:
     #: The database's kind, as Django's `connection.vendor` says it.
     vendor = "unknown"
 
-    #: What a statement may change in its session: the `Change` as a plain number.
+    #: What a statement may change in its session, and what it asks of it or leaves
+    #: there: the `Change` and the `Trace` as a plain number.
     changes: Callable[[Any], int] = staticmethod(any_database(*BEGIN))
 
     def __init__(self, connect: Callable[[float], Any]) -> None:
@@ -65,6 +66,21 @@ class Driver:
         except Exception:  # noqa: BLE001 (closed, say: it is looked at when it is back)
             return True
 
+    def prove(self, connection: Any, timeout: float) -> None:
+        """Raise unless a connection that others had in hand answers what it is asked.
+
+        Called if the session is not to be restored, which would show it, too. May take
+        `timeout` seconds, and brings the session to rest.
+        """
+        self.tidy(connection, timeout)
+
+    def tell(self, connection: Any, *, known: bool) -> None:
+        """A statement comes, or (False) has ended, of which the text is `known`.
+
+        That is: it is known to leave no transaction. Only for drivers that are told
+        of a transaction by nobody; others do not override this. Must not block.
+        """
+
     def remember(self, connection: Any) -> None:
         """Keep in mind the state of a new session, for `restore()`. May block."""
 
@@ -85,6 +101,22 @@ class Driver:
         connection.close()
 
     # What errors mean. Never called on the way of what goes well; must not block.
+
+    def answered(self, error: BaseException) -> bool:
+        """True if the error is the server's whole answer to what it was asked.
+
+        If not, an answer or a part of one may be on its way, and the connection is
+        closed. What does not come from the driver at all (a time limit, an interrupt)
+        never is. If in doubt, False.
+        """
+        return False
+
+    def doubt(self, connection: Any) -> None:
+        """A call of the driver was interrupted; the owner may use it again.
+
+        An adapter that has spared one of the driver's own precautions puts it back.
+        Must not block or raise.
+        """
 
     def refuses_login(self, error: BaseException) -> bool:
         """Whether connecting failed because of user or password: others may do."""

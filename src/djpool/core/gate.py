@@ -10,6 +10,14 @@ one down, are atomic (`deque.pop()`, `deque.append()`) and need no lock while
 nobody waits. Who lays a slot down looks at the queue afterwards, and who joins
 the queue looks at the stack afterwards: one of the two sees the other.
 
+The lock is reentrant, because a signal's handler may query, and Python runs handlers
+between any two calls: inside a critical section, too, in the thread that holds the
+lock. Such a handler gives the lock up for as long as it takes (`outside()`). So after
+each call inside a critical section the numbers are right, and everything that was
+looked at before may have changed: slots and numbers change in stores with no call
+between them. Finalisers, which run there as well, leave their work to others: see
+`djpool.core.collecting`.
+
 While connections are slow to open, or fail to, the first in the queue also waits for
 the time at which another may be tried. It wakes itself then, and serves the queue.
 """
@@ -21,7 +29,7 @@ import enum
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from djpool.core.options import LONGEST
 from djpool.core.slot import Entry, Slot
@@ -78,7 +86,9 @@ class Gate:
         on_lost: Callable[[Entry | None, bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        #: True if this thread is inside a critical section already.
+        self.is_inside: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001 (threading.Condition asks, too)
         self._clock = clock  # for connects; waiters wait in real time
         self.min_size = min_size
         self.max_size = max_size
@@ -95,6 +105,7 @@ class Gate:
         self.waiters: deque[Waiter] = deque()
         self.barred = False  # nobody is let in: suspended, or closed
         self.closed = False
+        self.inherited = False  # it is the parent's, and this a forked child
         self.tight = False  # what comes back is surplus: size > max_size, or closed
         self.counters = Counters()
 
@@ -134,6 +145,19 @@ class Gate:
                 self.lay_down(turn)
             raise
         return self._leave_queue(waiter)
+
+    @contextlib.contextmanager
+    def outside(self) -> Iterator[None]:
+        """Give the lock up, which this thread has, for as long as the block runs.
+
+        For the handler of a signal that has interrupted a critical section, and may
+        take its time.
+        """
+        held = self.lock._release_save()  # type: ignore[attr-defined]  # noqa: SLF001 (as threading.Condition does)
+        try:
+            yield
+        finally:
+            self.lock._acquire_restore(held)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _join_locked(
         self, waiter: Waiter, timeout: float, *, first: bool
@@ -315,6 +339,20 @@ class Gate:
             self.barred = self.closed
             self._serve_locked()
 
+    def after_fork(self) -> list[Slot]:
+        """In a forked child: let nobody in ever again; returns what was free.
+
+        Takes no lock, and makes a new one: a thread that is no more may have it.
+        """
+        self.lock = threading.RLock()
+        self.is_inside = self.lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+        self.inherited = self.closed = self.barred = self.tight = True
+        self.size = self.opening = self.mending = 0
+        left = list(self.free)
+        self.free.clear()
+        self.waiters.clear()
+        return left
+
     def close(self) -> None:
         """Let nobody in ever again, and send the waiters away."""
         with self.lock:
@@ -353,9 +391,12 @@ class Gate:
             due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
         return max(due - self._clock(), 0.0)
 
-    def _open_locked(self) -> Slot:
-        slot = Slot()
-        self._begun = self._clock()
+    def _open_locked(self) -> Slot | None:
+        slot, now = Slot(), self._clock()
+        # Looked at again: from here on no handler of a signal comes between.
+        if self.size >= self.max_size:
+            return None
+        self._begun = now
         self.size += 1
         self.opening += 1
         slot.opening = True
@@ -366,14 +407,27 @@ class Gate:
         while self.waiters:
             waiter = self.waiters[0]
             if waiter.slot is None:
-                waiter.slot = self._admit_locked()
-                if waiter.slot is None:
+                slot = self._admit_locked()
+                if slot is None:
                     self._set_alarm_locked(waiter)
                     return
+                if waiter.slot is not None:  # the handler of a signal came between
+                    self._put_back_locked(slot)
+                    continue
+                waiter.slot = slot
                 waiter.call()
             # Woken before it leaves the queue: after an interruption between the
             # two the next call passes over it, or it removes itself.
-            self.waiters.popleft()
+            if self.waiters and self.waiters[0] is waiter:
+                self.waiters.popleft()
+
+    def _put_back_locked(self, slot: Slot) -> None:
+        if slot.opening:
+            self.size -= 1
+            self.opening -= 1
+            slot.on_lost = None
+        else:
+            self.free.append(slot)
 
     def _set_alarm_locked(self, waiter: Waiter) -> None:
         """Have the first in the queue wake when another connect may begin."""

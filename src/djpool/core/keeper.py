@@ -30,8 +30,8 @@ class Keeper:
     """
 
     def __init__(self) -> None:
-        # Guards _pools, closing and _thread.
-        self._lock = threading.Lock()
+        # Guards _pools, closing and _thread. Handlers of signals may come here, too.
+        self._lock = threading.RLock()
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         # Closed ones with leases out. Whoever forgets such a lease forgets its
         # pool with it, and then nobody would close the connection.

@@ -11,7 +11,7 @@ from djpool.core.slot import EVICTED
 if TYPE_CHECKING:
     from djpool.core.owner import Owner
     from djpool.core.pool import Pool
-    from djpool.core.slot import Slot
+    from djpool.core.slot import Entry, Slot
 
 
 class Holder(Protocol):
@@ -36,6 +36,9 @@ class Holder(Protocol):
 class Lease:
     """The use of one connection; as a context manager it releases at the end.
 
+    An exception out of the block that is not the server's whole answer to a statement
+    closes the connection: an answer may still be under way on it.
+
     `connection` is the driver's own object, None once the lease has ended.
 
     Its slot is its token: whoever pops it ends the lease, its owner or somebody
@@ -43,12 +46,16 @@ class Lease:
     `release()` and `discard()` of an ended lease do nothing. Thread-safe.
     """
 
-    __slots__ = ("__weakref__", "_pool", "_token", "connection", "holder", "owner")
+    __slots__ = (
+        *("__weakref__", "_pool", "_token", "connection", "entry", "holder", "owner"),
+    )
 
-    def __init__(self, pool: Pool, slot: Slot, connection: Any, owner: Owner) -> None:
+    def __init__(self, pool: Pool, slot: Slot, entry: Entry, owner: Owner) -> None:
         self._pool = pool
         self._token = [slot]  # list.pop() is atomic: the one step that decides
-        self.connection: Any = connection
+        self.connection: Any = entry.connection
+        #: Its connection, as it stands in the books; another lease's after its end.
+        self.entry = entry
         #: The thread or greenlet that leased it.
         self.owner = owner
         #: Who is told when the lease is taken away. It refers to the lease, so not
@@ -126,10 +133,11 @@ class Lease:
 
     def after_fork(self) -> list[Any]:
         """In a forked child: it has ended, and nobody may touch the connection."""
+        kept: list[Any] = list(self._token)
         self._token.clear()
         self.connection = None
         holder = self.holder() if self.holder is not None else None
-        return [] if holder is None else holder.djpool_forked(self)
+        return kept if holder is None else [*kept, *holder.djpool_forked(self)]
 
     def spoil(self) -> None:
         """Have the connection closed when the lease ends, whoever ends it."""
@@ -158,6 +166,12 @@ class Lease:
             if slot.entry is not None:
                 self._pool.notice(slot.entry, error)
 
+    def doubt(self) -> None:
+        """Have the connection closed: an answer may still be under way on it."""
+        for slot in list(self._token):  # one, or none any more
+            if slot.entry is not None:
+                slot.entry.calls += 1
+
     def suspect(self) -> None:
         """Have the connection pinged before its next lease: an error was seen."""
         for slot in list(self._token):  # one, or none any more
@@ -173,4 +187,6 @@ class Lease:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc is not None and not self._pool.answered(exc):
+            self.doubt()
         self.release()

@@ -42,7 +42,9 @@ class Outage:
         """`chance` gives numbers from 0 to 1."""
         self._clock = clock
         self._chance = chance
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = (
+            threading.RLock()
+        )  # guards what follows; handlers of signals connect, too
         self._since = 0.0
         self._told = False
         #: How many connects failed, without one that worked.

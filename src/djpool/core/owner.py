@@ -6,12 +6,18 @@ thread ends, whatever the garbage collector does. So a dead owner announces itse
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from djpool.core.slot import Entry
+
+
+# The function in which a thread of an executor waits for something to do.
+_WAITS = concurrent.futures.thread._worker.__code__  # noqa: SLF001
 
 
 class Owner:
@@ -29,6 +35,14 @@ class Owner:
         self.name = thread.name
         self.ended = False
         self.holding: set[Entry] = set()
+
+    def is_idle(self) -> bool:
+        """True if it waits in its executor, and so does nothing of its own.
+
+        Its innermost Python frame says so. False if that is not known.
+        """
+        frame = sys._current_frames().get(self.ident or 0)  # noqa: SLF001 (the documented way)
+        return frame is not None and frame.f_code is _WAITS
 
 
 class _Sentinel:

@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
-from djpool.core.checkin import Checkin
+from djpool.core.checkin import Checkin, Postponed
 from djpool.core.checkout import Checkout
-from djpool.core.connections import Connections
+from djpool.core.connections import Connections, own_method
 from djpool.core.driver import Driver, NativePool, check_capacity
 from djpool.core.errors import CORE_ERRORS, ErrorKinds, OptionsError
 from djpool.core.failover import Failover
@@ -87,8 +87,11 @@ class Pool:
             watch=self._watch,
             nudge=self.nudge,
         )
-        checkin = Checkin(self._connections, None if keeper is None else keeper.aside)
-        reclaim = Reclaim(self._connections, checkin, self._lost)
+        postponed = Postponed()
+        checkin = Checkin(
+            self._connections, None if keeper is None else keeper.aside, postponed
+        )
+        reclaim = Reclaim(self._connections, checkin, self._lost, postponed)
         self._reclaim = reclaim
         self._checkout = Checkout(
             self._connections, errors, reclaim, kept=keeper is not None
@@ -114,8 +117,14 @@ class Pool:
         # leases end with the request, each has one; where they end with each
         # transaction, the statements of a request follow each other faster than this.
         self._look_after = BETWEEN_STATEMENTS if self.releases_early else -1.0
-        #: What a statement may change in its session; None if that is no matter.
-        self.changes = _changes(options, driver)
+        #: What a statement does to its session.
+        self.changes = driver.changes
+        #: Tells the driver what is known of a statement; None if it need not be told.
+        self.tell = own_method(driver, "tell")
+        #: True if an error is the server's whole answer.
+        self.answered = driver.answered
+        #: A call of the driver was interrupted, and its owner may go on.
+        self.doubt = driver.doubt
         #: Whether a transaction is on, as far as is known without asking.
         self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
@@ -175,6 +184,9 @@ class Pool:
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
         """Lease a connection after queueing, or after a look at the one in `slot`."""
+        if self._gate.is_inside():
+            with self._gate.outside():
+                return self._acquire_slowly(slot, timeout)
         started = self._clock()
         patience = self.options.timeout if timeout is None else timeout
         # Who does not want to queue may still open a connection.
@@ -196,7 +208,7 @@ class Pool:
         owner.holding.add(entry)
         if self.traces:
             entry.stack = borrower_stack(__file__)
-        lease = Lease(self, slot, entry.connection, owner)
+        lease = Lease(self, slot, entry, owner)
         entry.lease = weakref.ref(lease)
         return lease
 
@@ -204,7 +216,9 @@ class Pool:
 
     def throw_away(self, slot: Slot) -> None:
         """A lease has ended, and its connection with it."""
-        self._connections.discard(slot, CloseCause.BROKEN)
+        if slot.entry is not None:
+            slot.entry.calls += 1  # so it is closed
+        self.take_back(slot)
 
     def _lose(self, entry: Entry | None, opening: bool) -> None:
         """A slot was collected while it counted. Runs in finalisers: no locks."""
@@ -300,6 +314,8 @@ class Pool:
             timeout: Seconds to wait for leases to end. Those still out then are
                 closed when they end.
         """
+        if self._gate.inherited:
+            return  # all of it is the parent's
         self._gate.close()
         self._connections.sweep(lambda _entry: CloseCause.SHUTDOWN)
         deadline = self._clock() + timeout
@@ -314,18 +330,15 @@ class Pool:
     def after_fork(self) -> list[Any]:
         """In a forked child: end all leases, and leave the connections untouched.
 
-        Returns what must not be finalised in this process, as the pool itself must
-        not. Takes no lock: whoever had it may be gone.
+        Whoever kept this object finds a closed pool without connections. Returns what
+        must not be finalised in this process, as the pool itself must not. Takes no
+        lock: whoever had it may be gone.
         """
-        kept: list[Any] = [self]
-        for entry in list(self._connections.books):
+        books = list(self._connections.books)
+        kept: list[Any] = [self, books, self._gate.after_fork()]
+        for entry in books:
             lease = entry.lease() if entry.lease is not None else None
             if lease is not None:
                 kept += lease.after_fork()
+        self._connections.books.clear()
         return kept
-
-
-def _changes(options: PoolOptions, driver: Driver) -> Callable[[Any], int] | None:
-    if options.reset == "auto" or options.release == "transaction":
-        return driver.changes
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from djpool.core.checkin import Checkin
+from djpool.core.checkin import Checkin, Postponed
 from djpool.core.connections import Connections
 from djpool.core.holders import describe_holder
 from djpool.core.lease import Lease
@@ -16,6 +16,8 @@ logger = logging.getLogger("djpool.pool")
 
 # Seconds until the next look at a lease that is over but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
+# The same in transaction mode, while somebody waits.
+LOOSE_PAUSE = 0.25
 
 # What finalisers found: see `Slot.on_lost`.
 Lost = deque[tuple[Entry | None, bool]]
@@ -24,13 +26,26 @@ Lost = deque[tuple[Entry | None, bool]]
 class Reclaim:
     """Ends leases in place of owners who did not. Thread-safe."""
 
-    def __init__(self, connections: Connections, checkin: Checkin, lost: Lost) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        checkin: Checkin,
+        lost: Lost,
+        postponed: Postponed,
+    ) -> None:
         self._connections = connections
         self._checkin = checkin
         self._lost = lost
+        self._postponed = postponed
 
     def what_is_lost(self) -> None:
-        """Take back what finalisers reported since the last time."""
+        """Take back what finalisers reported since the last time, or left undone."""
+        while self._postponed:
+            try:
+                slot = self._postponed.popleft()
+            except IndexError:
+                break  # another thread was faster
+            self._checkin.take_back(slot)
         while self._lost:
             try:
                 entry, opening = self._lost.popleft()
@@ -49,7 +64,7 @@ class Reclaim:
         with self._connections.gate.lock:
             over = [
                 (entry, entry.lease)
-                for entry in self._connections.books
+                for entry in list(self._connections.books)
                 if (owner := entry.owner) is not None
                 and (owner.ended or entry.forsaken)
             ]
@@ -71,18 +86,19 @@ class Reclaim:
                 self._checkin.take_back(slot)
         return pause
 
-    def what_is_loose(self) -> None:
+    def what_is_loose(self) -> float | None:
         """In transaction mode, end leases that nothing needs between two statements.
 
         Usually each ends with its last statement. But some have none (a mere
-        `ensure_connection()`), and some cursors are forgotten and not closed.
+        `ensure_connection()`), and some cursors are forgotten and not closed, or
+        closed where djpool does not see it. Returns when to look again.
         """
         if self._connections.options.release != "transaction":
-            return
+            return None
         with self._connections.gate.lock:
             leases = [
                 each.lease
-                for each in self._connections.books
+                for each in list(self._connections.books)
                 if each.owner is not None and not each.owner.ended
             ]
         for reference in leases:
@@ -90,6 +106,7 @@ class Reclaim:
             slot = lease.take_away(over=False) if lease is not None else None
             if slot is not None:
                 self._checkin.take_back(slot)
+        return LOOSE_PAUSE if leases and self._connections.gate.waiters else None
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         connections = self._connections

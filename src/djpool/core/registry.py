@@ -24,8 +24,9 @@ class Registry:
     def __init__(self) -> None:
         self.keeper = Keeper()
         # Guards changes of _pools, whose values are replaced, never changed: a
-        # reader needs no lock. Making a pool connects to nothing.
-        self._lock = threading.Lock()
+        # reader needs no lock. Making a pool connects to nothing. Handlers of signals
+        # may come here, too.
+        self._lock = threading.RLock()
         self._pools: dict[str, tuple[tuple[Any, Pool], ...]] = {}
         atexit.register(self.close_all)
         os.register_at_fork(after_in_child=self.after_fork_in_child)
@@ -42,8 +43,10 @@ class Registry:
         with self._lock:
             pool = self.find(alias, identity)
             if pool is None:
-                pool = make(self.keeper)
-                pools = self._pools.get(alias, ())
+                made = make(self.keeper)
+                pool = self.find(alias, identity)  # a handler may have made one
+            if pool is None:
+                pool, pools = made, self._pools.get(alias, ())
                 self._pools[alias] = ((identity, pool), *pools)
             return pool
 
@@ -80,6 +83,6 @@ class Registry:
                 keep_for_ever(each)
         self.keeper.after_fork()
         keep_for_ever(self.keeper)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pools = {}
         self.keeper = Keeper()

@@ -30,6 +30,7 @@ class Entry:
     __slots__ = (
         "about",
         "acquired_at",
+        "calls",
         "changed",
         "connection",
         "direct",
@@ -52,6 +53,9 @@ class Entry:
         self.expires_at = expires_at
         self.idle_since = opened_at
         self.suspect = False  # ping it before it is lent again
+        # Calls of the driver that began, and are not known to have ended. Only a
+        # connection without any is lent.
+        self.calls = 0
         self.changed = 0  # what this lease may have changed: see `session.Change`
         # Whose it is; None while nobody has leased it.
         self.owner: Owner | None = None
@@ -84,11 +88,29 @@ class Slot:
     def __init__(self) -> None:
         self.entry: Entry | None = None
         self.opening = False  # counts as being opened
-        # Set while the gate counts this slot.
+        # Set while the gate counts this slot; None once it was reported as lost.
         self.on_lost: Callable[[Entry | None, bool], None] | None = None
+
+    def moved(self) -> Slot:
+        """The same right, in an object that the garbage collector has not found.
+
+        The collector finalises all that it found, also what a finaliser before has
+        put to use again.
+        """
+        slot = Slot()
+        slot.entry, slot.opening = self.entry, self.opening
+        slot.on_lost, self.on_lost = self.on_lost, None
+        return slot
 
     def __del__(self) -> None:
         # Runs wherever the last reference went, perhaps inside a lock of ours:
         # the callback may only put something on a queue.
-        if self.on_lost is not None:
-            self.on_lost(self.entry, self.opening)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost(self.entry, self.opening)
+
+
+def is_held(entry: Entry) -> bool:
+    """True if somebody has a lease of it that has not ended, nor was lost."""
+    lease = entry.lease() if entry.lease is not None else None
+    return lease is not None and not lease.ended

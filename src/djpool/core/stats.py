@@ -217,6 +217,12 @@ class Durations:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
 
+    def copy(self) -> Durations:
+        """The same counts, in an object of their own."""
+        copied = Durations()
+        copied.counts, copied.sum = self.counts.copy(), self.sum
+        return copied
+
     def absorb(self, other: Durations) -> None:
         """Count everything that `other` counted."""
         self.counts = [
@@ -269,3 +275,11 @@ class Counters:
         self.waits = Durations()
         self.uses = Durations()
         self.opens = Durations()
+
+    def copy(self) -> Counters:
+        """The same numbers, in an object of their own."""
+        copied = Counters()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(copied, name, value if isinstance(value, int) else value.copy())
+        return copied

@@ -47,7 +47,7 @@ class Upkeep:
         connections, options = self._connections, self._options
         self._reclaim.what_is_lost()
         again = self._reclaim.what_is_over()
-        self._reclaim.what_is_loose()
+        loose = self._reclaim.what_is_loose()
         if self._gate.closed:
             return again
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
@@ -59,6 +59,7 @@ class Upkeep:
             options.max_idle,
             self._tell_of_leaks(),
             again,
+            loose,
         ]
         if options.max_lifetime is not None:
             due.append(options.max_lifetime * (1.0 - JITTER))
@@ -76,7 +77,7 @@ class Upkeep:
         now = self._connections.clock()
         with self._gate.lock:
             surplus = self._gate.size > self._gate.min_size
-            for entry in self._connections.books:
+            for entry in list(self._connections.books):
                 if entry.owner is not None:
                     continue  # what is lent is looked at when it comes back
                 due.append(entry.expires_at - now)
@@ -97,7 +98,7 @@ class Upkeep:
         with self._gate.lock:
             due = sum(
                 entry.owner is None and now - entry.idle_since >= self._keepalive
-                for entry in connections.books
+                for entry in list(connections.books)
             )
         for _ in range(min(due, self._gate.min_size)):
             try:
@@ -143,7 +144,7 @@ class Upkeep:
             return None
         books, now = self._connections.books, self._connections.clock()
         with self._gate.lock:
-            held = [each for each in books if each.owner and not each.leaked]
+            held = [each for each in list(books) if each.owner and not each.leaked]
             late = [each for each in held if now - each.acquired_at >= threshold]
             self._gate.counters.leaks += len(late)
             for entry in late:

@@ -82,7 +82,7 @@ class Publisher:
 
     def _reset(self) -> None:
         # Serialises start() and stop(); nobody else waits for it.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._tried = False
         self._published: _Published | None = None
