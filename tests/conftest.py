@@ -28,10 +28,12 @@ ONCE = (
     "acceptance/test_preload.py",
     "acceptance/test_servers.py",
     "backends/test_fork.py",
+    "backends/test_fork_handles.py",
     "backends/test_other_drivers.py",
     "backends/test_outages.py",
     "backends/test_sessions.py",
     "chaos/",
+    "interruption/",
     "test_databases/",
     "workers/",
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError
 
+from djpool.core.session import any_database
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -38,8 +40,8 @@ class Opener:
         # What the backend wrote on its Django connection while connecting, and
         # every other one of this pool needs, too.
         self.facts: dict[str, Any] = {}
-        #: What a statement may change in its session; the driver knows.
-        self.changes: Callable[[Any], int] | None = None
+        #: What a statement may change in its session; the driver knows better.
+        self.changes: Callable[[Any], int] = any_database()
         self._last = threading.local()
 
     def __call__(self, timeout: float) -> Any:

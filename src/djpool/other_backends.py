@@ -68,9 +68,7 @@ class OtherPooling(PooledWrapper):
             if name in attributes
         }
 
-    def djpool_open(
-        self, timeout: float, changes: Callable[[Any], int] | None = None
-    ) -> Any:
+    def djpool_open(self, timeout: float, changes: Callable[[Any], int]) -> Any:
         self._djpool_written = dict(vars(self))  # less what was there before
         return super().djpool_open(timeout, changes)
 
@@ -92,12 +90,14 @@ class OtherPooling(PooledWrapper):
     def djpool_facts(self) -> dict[str, Any]:
         return self._djpool_written | super().djpool_facts()
 
-    def _djpool_begin(self, lease: Lease) -> None:
-        super()._djpool_begin(lease)
+    def _djpool_begin(self, lease: Lease) -> bool:
+        if not super()._djpool_begin(lease):
+            return False
         attributes = vars(self)
         for name in self.djpool_session:
             attributes.pop(name, None)
         attributes.update(copy.deepcopy(self._djpool_fresh))
+        return True
 
 
 def _is_constant(value: Any) -> bool:

@@ -35,11 +35,11 @@ class Request:
 
     def leased(self, wrapper: PooledWrapper, lease: Lease) -> None:
         """This Django connection has a lease, made in the request's context."""
+        known, wrapper.djpool_request = wrapper.djpool_request is self, self
         if self.over:
             # Something goes on after the end, for which nobody will clean up.
             lease.forsake_soon()
-        elif wrapper.djpool_request is not self:  # else it is known
-            wrapper.djpool_request = self
+        elif not known:
             self._leased.append(weakref.ref(wrapper))
 
     def end(self) -> None:
@@ -48,7 +48,9 @@ class Request:
         here = current_owner()
         for reference in self._leased:
             wrapper = reference()
-            lease = wrapper.djpool_lease if wrapper is not None else None
+            if wrapper is None or wrapper.djpool_request is not self:
+                continue  # its thread works for another request by now
+            lease = wrapper.djpool_lease
             if lease is not None and lease.owner is not here:
                 lease.forsake()
 

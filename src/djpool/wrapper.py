@@ -8,7 +8,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import InterfaceError, connections
+from django.db import InterfaceError, ProgrammingError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
@@ -16,7 +16,7 @@ from django.utils.functional import cached_property
 
 from djpool import config, cursors, requests
 from djpool.checks import pooled_validation
-from djpool.core.session import Change
+from djpool.core.session import CHANGES, Change, Trace
 from djpool.creation import pooled_creation
 from djpool.signals import lease_acquired, lease_released
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from djpool.core.adapter import Adapter
     from djpool.core.lease import Lease
     from djpool.core.pool import Pool
+    from djpool.core.slot import Entry
     from djpool.credentials import Given
 
     _Base = BaseDatabaseWrapper
@@ -39,10 +40,37 @@ else:
 
 # Modules that look at a wrapper's `connection`, and change no session unseen.
 _INSIDERS = ("django.db.", "djpool.")
+# Those that have looked so far, by the address of their variables, which stay for as
+# long as the module does. Each statement makes a few such looks.
+_insiders: set[int] = set()
+
+# That any statement has run on the lease: a bit beside those of `session.Trace`.
+_RAN = 1 << 30
+_EVERYTHING = ~0
+# What a question asks for, and what must have run on the lease for a right answer.
+# Plain integers, because operations on enums take a microsecond.
+_ANSWERS = (
+    (int(Trace.ASKS_ID), int(Trace.LEAVES_ID)),
+    (int(Trace.ASKS_ROWS), int(Trace.LEAVES_ROWS)),
+    (int(Trace.ASKS_PREVIOUS), _RAN),
+)
+_ASKS = sum(asks for asks, _ in _ANSWERS)
+_LEAVES = int(Trace.LEAVES_ID | Trace.LEAVES_ROWS)
 
 
 class NoticedErrors(DatabaseErrorWrapper):
-    """Django's translator of errors, which has the pool look at each of them."""
+    """Django's translator of errors, which is around every call of the driver.
+
+    It counts the calls that began and are not known to have ended: an exception that
+    is not the server's whole answer leaves the count as it is, and so does one that
+    strikes in here. A connection with such a call is never lent again. The pool also
+    looks at each error.
+    """
+
+    def __enter__(self) -> None:
+        entry: Entry | None = self.wrapper.djpool_entry  # type: ignore[attr-defined]
+        if entry is not None:
+            entry.calls += 1
 
     def __exit__(
         self,
@@ -50,10 +78,21 @@ class NoticedErrors(DatabaseErrorWrapper):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        wrapper: PooledWrapper = self.wrapper  # type: ignore[attr-defined]
+        entry = wrapper.djpool_entry
         if exc_value is None:
+            # None where the block began before the lease did.
+            if entry is not None and entry.calls:
+                entry.calls -= 1
             return
-        lease: Lease | None = self.wrapper.djpool_lease  # type: ignore[attr-defined]
-        if lease is not None:
+        lease = wrapper.djpool_lease
+        if entry is not None and lease is not None:
+            # A generator that is dropped amid its rows is no call under way.
+            if isinstance(exc_value, GeneratorExit) or lease.pool.answered(exc_value):
+                if entry.calls:
+                    entry.calls -= 1
+            else:
+                lease.pool.doubt(lease.connection)
             lease.notice(exc_value)
         super().__exit__(exc_type, exc_value, traceback)
 
@@ -78,33 +117,42 @@ class PooledWrapper(_Base):
     #: Django's own pools look here, on PostgreSQL and Oracle: there is none.
     pool = None
 
-    #: The lease that `connection` is of, if it is of one.
+    #: The lease that `connection` is of, if it is of one, and its connection's entry.
     djpool_lease: Lease | None = None
-    #: Made on this lease, not closed, and still referred to by somebody.
+    djpool_entry: Entry | None = None
+    #: The driver's cursors of this lease that djpool has not seen closed.
     djpool_cursors: cursors.OpenCursors
-    #: The driver's own, to be closed with the lease.
-    djpool_abandoned: list[Any]
-    #: The request in whose context it leased last.
+    #: The request in whose context it leased last, if that was one.
     djpool_request: requests.Request | None = None
     #: How many blocks of `djpool.hold()` are under way.
     djpool_holds = 0
-    #: What a statement may change in its session, in `session.Change`'s numbers; None
-    #: if that does not matter.
-    djpool_changes: Callable[[Any], int] | None = None
+    #: What a statement does, in the numbers of `session.Change` and `session.Trace`.
+    djpool_judge: Callable[[Any], int]
+    #: Tells the driver what is known of the statement that comes; None if it knows.
+    djpool_tell: Callable[..., None] | None = None
+    #: True if a cursor of djpool's has said what the statement does that comes next.
+    djpool_told = False
     #: What was run while opening a connection and may have changed its session.
     djpool_setup: list[str]
     #: Whether the lease ends with each transaction, and not with the request.
     djpool_early = False
-    #: The names of modules known to be insiders: see `djpool_is_insider()`.
+    #: The names of this backend's own modules: see `djpool_is_insider()`.
     djpool_insiders: ClassVar[set[str]]
     # Held by the owner while it uses the connection, but for cursors: these are
     # in the set. Whoever else wants the lease must get it first, without waiting.
     _djpool_using: threading.RLock
     # How many calls are under way that need the connection to stay what it is.
     _djpool_depth = 0
-    # What stands in `connection`, and whether this lease may have changed its session.
+    #: What stands in `connection`.
     _djpool_raw: Any = None
+    # Whether this lease may have changed its session, and what its statements left
+    # there for a later question, in the numbers of `session.Trace`.
     _djpool_touched = False
+    _djpool_left = 0
+    # close() is under way, which clears `connection` at its end.
+    _djpool_closing = False
+    # The lease should have ended with its request, and is still in use.
+    _djpool_overdue = False
     # The pool of the last lease that ended early; others are looked up.
     _djpool_again: Pool | None = None
     # The seconds that a connect under way may take; None when djpool has none.
@@ -137,16 +185,18 @@ class PooledWrapper(_Base):
         session is restored.
         """
         raw = self._djpool_raw
-        if (
-            raw is not None
-            and self.djpool_lease is not None
-            and not self.djpool_is_insider(sys._getframe(1))  # noqa: SLF001 (the documented way)
-        ):
-            self.djpool_changed(Change.UNKNOWN, "connection")
+        if raw is not None and self.djpool_lease is not None:
+            frame = sys._getframe(1)  # noqa: SLF001 (the documented way)
+            if id(frame.f_globals) not in _insiders and not self.djpool_is_insider(
+                frame
+            ):
+                self.djpool_changed(Change.UNKNOWN, "connection")
         return raw
 
     @connection.setter
     def connection(self, raw: Any) -> None:
+        if self._djpool_closing and self.djpool_lease is not None:
+            return  # a handler of a signal has connected since the lease ended
         self._djpool_raw = raw
 
     def djpool_is_insider(self, frame: FrameType) -> bool:
@@ -156,16 +206,50 @@ class PooledWrapper(_Base):
             return True
         if not name.startswith(_INSIDERS):
             return False
-        self.djpool_insiders.add(name)
+        _insiders.add(id(frame.f_globals))
         return True
 
     def djpool_changed(self, change: int, *said: Any) -> None:
         """The session may be about to change: its lease will see to it, if any."""
         if self.djpool_lease is not None:
             self._djpool_touched = True
+            if change & Change.UNKNOWN:
+                self._djpool_left = _EVERYTHING
             self.djpool_lease.changed(change)
         elif self._djpool_connect_timeout is not None:
             self.djpool_setup.append(" ".join(map(str, said)))
+
+    def djpool_judged(self, verdict: int, *said: Any) -> None:
+        """A statement is about to run that is more than a plain query.
+
+        Raises:
+            ProgrammingError: It asks what only the session can tell in which an
+                earlier statement ran, and that is not known to be this one.
+        """
+        if verdict & _ASKS and self.djpool_lease is not None:
+            for asks, answers in _ANSWERS:
+                if verdict & asks and not self._djpool_left & answers:
+                    raise ProgrammingError(
+                        f"{said[0]!r} asks about an earlier statement of the same "
+                        f"session, and no such statement has run on this connection "
+                        f"since it was leased from the pool of {self.alias!r}. Run "
+                        f"both inside transaction.atomic(), or inside djpool.hold()"
+                    )
+        if change := verdict & CHANGES:
+            self.djpool_changed(change, *said)
+        self._djpool_left |= verdict & _LEAVES
+
+    def validate_no_broken_transaction(self) -> None:
+        # Each Django cursor calls this before it runs anything. So a cursor that is
+        # not of djpool's making, and says nothing, is noticed here.
+        if self.needs_rollback:
+            super().validate_no_broken_transaction()
+        if self.djpool_told:
+            self.djpool_told = False
+            self._djpool_left |= _RAN
+        else:
+            self.djpool_changed(Change.SETTINGS, "a cursor of another class")
+            self._djpool_left = _EVERYTHING
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""
@@ -176,17 +260,15 @@ class PooledWrapper(_Base):
         """Whether it opens a connection for the pool, at this moment."""
         return self._djpool_connect_timeout is not None
 
-    def djpool_open(
-        self, timeout: float, changes: Callable[[Any], int] | None = None
-    ) -> Any:
+    def djpool_open(self, timeout: float, changes: Callable[[Any], int]) -> Any:
         """Open a physical connection, the backend's own way, and let go of it.
 
         Args:
             timeout: Seconds after which the driver should give up.
-            changes: What a statement may change; such go to `djpool_setup`.
+            changes: Judges statements; those that change go to `djpool_setup`.
         """
         self._djpool_connect_timeout = timeout
-        self.djpool_changes = changes
+        self.djpool_judge = changes
         self.djpool_setup = []
         try:
             with self._djpool_in_place():
@@ -271,35 +353,48 @@ class PooledWrapper(_Base):
             lease = pool.acquire()
             self._djpool_depth += 1
             try:
-                self._djpool_begin(lease)
+                if not self._djpool_begin(lease):
+                    lease.release()  # a handler of a signal has connected meanwhile
+                    return
                 if lease_acquired.receivers:
                     lease_acquired.send(sender=type(self), connection=self)
                 request = requests.current()
-                if request is not None:
+                if request is None:
+                    self.djpool_request = None
+                else:
                     if pool.traces:
                         lease.tell(f"request {request.path!r}")
                     request.leased(self, lease)
             except BaseException:
-                self.connection = self.djpool_lease = None
+                self._djpool_raw = self.djpool_lease = self.djpool_entry = None
                 lease.release()
                 raise
             finally:
                 self._djpool_depth -= 1
 
-    def _djpool_begin(self, lease: Lease) -> None:
-        """Put this object into the state that `connect()` leaves it in."""
-        pool = lease.pool
+    def _djpool_begin(self, lease: Lease) -> bool:
+        """Put this object into the state that `connect()` leaves it in.
+
+        False if it has a lease already.
+        """
+        pool, entry, raw = lease.pool, lease.entry, lease.connection
         lease.holder = weakref.ref(self)
-        self.djpool_lease = lease
         if self.djpool_cursors:  # of the lease before
             self.djpool_cursors = cursors.OpenCursors()
-        self.djpool_abandoned = []
-        self._djpool_spoilt = self._djpool_touched = False
-        self._djpool_raw = lease.connection
+        # Without a call between them, so no handler of a signal sees one without the
+        # others.
+        if self._djpool_raw is not None:
+            return False
+        self.djpool_lease = lease
+        self.djpool_entry = entry
+        self._djpool_raw = raw
+        self._djpool_spoilt = self._djpool_touched = self._djpool_overdue = False
+        self._djpool_left = 0
         self.errors_occurred = False
         if self._djpool_again is pool:
-            return  # the last one ended amid nothing, so the rest is as it was
-        self.djpool_changes = pool.changes
+            return True  # the last one ended amid nothing: the rest is as it was
+        self.djpool_judge = pool.changes
+        self.djpool_tell = pool.tell
         self.djpool_early = pool.releases_early
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
         self.in_atomic_block = False
@@ -313,6 +408,7 @@ class PooledWrapper(_Base):
         self.health_check_done = True
         self.close_at = None
         vars(self).update(pool.facts)
+        return True
 
     def _prepare_cursor(self, cursor: Any) -> CursorWrapper:
         prepared: CursorWrapper = super()._prepare_cursor(cursor)  # type: ignore[misc]
@@ -322,13 +418,32 @@ class PooledWrapper(_Base):
 
     # -- in use ------------------------------------------------------------
 
+    def close_if_health_check_failed(self) -> None:
+        # With a pool never: it checks by itself.
+        if self.health_check_enabled:
+            super().close_if_health_check_failed()
+
     def _cursor(self, name: str | None = None) -> CursorWrapper:
         with self._djpool_using:
+            if self._djpool_overdue:
+                self._djpool_end_overdue()
             self._djpool_depth += 1
             try:
                 return super()._cursor(name)  # type: ignore[misc,no-any-return]
             finally:
                 self._djpool_depth -= 1
+
+    def _djpool_end_overdue(self) -> None:
+        """End the lease if its request is over, and this is another one's.
+
+        The other one is not to see what the first one did to the session.
+        """
+        lease = self.djpool_lease
+        if lease is None or requests.current() is self.djpool_request:
+            return
+        if not self._djpool_in_use():
+            self._djpool_leave(lease)
+            lease.release()
 
     def commit(self) -> None:
         self._djpool_step(super().commit)
@@ -372,7 +487,7 @@ class PooledWrapper(_Base):
         """Whether the owner needs the connection, even if it does nothing just now."""
         return (
             self.djpool_holds > 0
-            or bool(self.djpool_cursors)
+            or (bool(self.djpool_cursors) and self.djpool_cursors.in_use())
             or self.in_atomic_block
             or self.autocommit != self.settings_dict["AUTOCOMMIT"]
         )
@@ -389,7 +504,11 @@ class PooledWrapper(_Base):
 
     def close(self) -> None:
         self._djpool_again = None
-        super().close()
+        self._djpool_closing = True
+        try:
+            super().close()
+        finally:
+            self._djpool_closing = False
 
     def _close(self) -> None:
         with self._djpool_using:
@@ -420,15 +539,15 @@ class PooledWrapper(_Base):
                 lease_released.send_robust(sender=type(self), connection=self)
             finally:
                 self._djpool_depth -= 1
-        if self.djpool_cursors or self.djpool_abandoned:
-            cursors.end(self.djpool_cursors, self.djpool_abandoned)
+        if self.djpool_cursors and not self.djpool_cursors.end():
+            lease.doubt()
         if self._djpool_spoilt:
             lease.spoil()
         if self.errors_occurred:
             lease.suspect()
         # Also inside atomic(), where Django would leave it: from here on the
         # connection is another's.
-        self.connection = self.djpool_lease = None
+        self._djpool_raw = self.djpool_lease = self.djpool_entry = None
 
     def djpool_let_go(self, lease: Lease, *, dead: bool, over: bool) -> bool:
         mine = self._thread_ident == lease.owner.ident  # type: ignore[attr-defined]
@@ -441,8 +560,13 @@ class PooledWrapper(_Base):
         try:
             if self.djpool_lease is not lease:
                 return False  # it is just being given back
-            used = self._djpool_in_use() if over else self._djpool_pinned(lease)
+            if over and lease.owner.is_idle():
+                used = self._djpool_in_use()
+            else:
+                used = self._djpool_pinned(lease)
             if used and not dead:
+                if over:
+                    self._djpool_overdue = True
                 return False
             # Not for a thread that is no more, but for receivers of our signal.
             self.inc_thread_sharing()
@@ -457,8 +581,9 @@ class PooledWrapper(_Base):
     def djpool_forked(self, lease: Lease) -> list[Any]:
         if self.djpool_lease is not lease:
             return []
-        self.connection = self.djpool_lease = None
-        return [*cursors.cut_off(self.djpool_cursors), *self.djpool_abandoned]
+        self._djpool_raw = self.djpool_lease = self.djpool_entry = None
+        self._djpool_again = None
+        return self.djpool_cursors.cut_off()
 
     def close_if_unusable_or_obsolete(self) -> None:
         self._djpool_again = None

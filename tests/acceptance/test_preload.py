@@ -37,6 +37,8 @@ CASES = [
     ("gunicorn", "mysql@mariadb"),
     ("gunicorn", "sqlite3"),
     ("uwsgi", "mysql@mariadb"),
+    ("gunicorn", "postgresql-native+transaction"),
+    ("uwsgi", "mysql+transaction@mariadb"),
 ]
 
 
