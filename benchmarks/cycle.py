@@ -44,6 +44,13 @@ class Subject:
         """
         return float(self._order("run", cycles, new_wrapper, queries, first))
 
+    def statement(self, count: int, *, ends: bool) -> float:
+        """Run a statement so many times; the CPU seconds of the process for one.
+
+        With `ends` the request ends after each.
+        """
+        return float(self._order("statement", count, ends))
+
     def close(self) -> None:
         """End the process."""
         self._pipe.send(None)
@@ -114,6 +121,18 @@ class _Site:
         return statistics.median(
             self._cycle(new_wrapper, queries, first) for _ in range(cycles)
         )
+
+    def statement(self, count: int, ends: bool) -> float:
+        from django.db import close_old_connections, connection
+
+        began = time.process_time()
+        for _ in range(count):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                cursor.fetchone()
+            if ends:
+                close_old_connections()
+        return (time.process_time() - began) / count
 
     def _cycle(self, new_wrapper: bool, queries: int, first: str) -> float:
         from django.core.signals import request_finished, request_started
