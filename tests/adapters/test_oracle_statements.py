@@ -60,7 +60,7 @@ UNREADABLE = [
     "SELECT q'[it'",
     'SELECT "it',
     "SELECT /* it",
-    "--\rSELECT 1",
+    "SELECT \0",
 ]
 WITHOUT_RETURN = [
     "ALTER SESSION SET OPTIMIZER_MODE = RULE",

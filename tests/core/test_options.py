@@ -101,7 +101,7 @@ def test_zero_max_waiting_is_no_limit_as_in_psycopg_pool() -> None:
         ({"max_size": "0"}, ProblemKind.BOUNDS, "max_size must be 1 or more, not '0'"),
         ({"min_size": -1}, ProblemKind.BOUNDS, "min_size must be 0 or more, not -1"),
         (
-            {"min_size": 11},
+            {"min_size": 11, "max_size": 10},
             ProblemKind.BOUNDS,
             "min_size must be from 0 to max_size (10), not 11",
         ),
@@ -221,6 +221,15 @@ def test_an_implementation_that_is_not_there_is_refused() -> None:
     options, _ = parse(True, name="shop", offer=Offer())
     assert options is not None
     assert options.implementation == "fallback"
+
+
+@pytest.mark.parametrize(("min_size", "max_size"), [(4, 10), (10, 10), (20, 20)])
+def test_a_pool_that_keeps_many_open_has_room_for_them(
+    min_size: int, max_size: int
+) -> None:
+    """As with psycopg_pool, where `min_size` alone is enough."""
+    options, problems = parse({"min_size": min_size}, name="shop", offer=OFFER)
+    assert (options and options.max_size, problems) == (max_size, [])
 
 
 def test_options_made_in_code_are_checked_too() -> None:

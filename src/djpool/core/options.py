@@ -19,6 +19,9 @@ from djpool.core.errors import OptionsError
 # What a lock can wait for: anything longer overflows. 49 days on some systems.
 LONGEST = threading.TIMEOUT_MAX
 
+# The default of `max_size`, unless `min_size` is larger.
+MAX_SIZE = 10
+
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -187,7 +190,7 @@ class PoolOptions:
     """
 
     min_size: int = _option(0, Whole())
-    max_size: int = _option(10, Whole(least=1))
+    max_size: int = _option(MAX_SIZE, Whole(least=1))
     timeout: float = _option(30.0, Seconds())
     max_waiting: int | None = _option(None, Whole(nullable=True))
     max_lifetime: float | None = _option(3600.0, Seconds(positive=True, nullable=True))
@@ -284,8 +287,9 @@ def parse(
         )
     if values.get("max_waiting") == 0:
         values["max_waiting"] = None  # as in psycopg_pool
-    defaults = {each.name: each.default for each in fields(PoolOptions)}
-    sizes = (values.get(size, defaults[size]) for size in ("min_size", "max_size"))
+    # A pool that says only how many connections are to stay open has room for them.
+    values.setdefault("max_size", max(MAX_SIZE, values.get("min_size", 0)))
+    sizes = values.get("min_size", 0), values["max_size"]
     if not problems and (problem := _sizes_problem(*sizes)):
         problems.append(problem)
     return (None, problems) if problems else (PoolOptions(**values), [])
