@@ -48,7 +48,7 @@ LAYERS = {
     "monitor": Layer({"monitor", "core"}, set()),
     "exporters": Layer({"exporters", "core"}, {"prometheus_client", "opentelemetry"}),
     "testing": Layer(
-        {"testing", "core", "api", "checks", "errors", "other_backends", "signals"},
+        {"testing", "core", "api", "checks", "errors", "hooks", "signals"},
         {"django", "pytest"},
     ),
 }

@@ -194,6 +194,7 @@ def _make(
         errors=errors.KINDS,
         keeper=keeper,
         facts=opener.facts,
+        introduce=opener.put_hooks_on,
         renew=None if source is None else source.forget,
     )
 

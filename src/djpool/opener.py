@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError
 
+from djpool import hooks
 from djpool.core.session import any_database
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Opener:
         self.facts: dict[str, Any] = {}
         #: What a statement may change in its session; the driver knows better.
         self.changes: Callable[[Any], int] = any_database()
+        #: What receivers of `connection_created` put on the last one.
+        self.hooks = hooks.NONE
         self._last = threading.local()
 
     def __call__(self, timeout: float) -> Any:
@@ -65,7 +68,12 @@ class Opener:
                 connection = wrapper.djpool_open(left, self.changes)
         self._last.setup = wrapper.djpool_setup
         self.facts |= wrapper.djpool_facts()
+        self.hooks = wrapper.djpool_hooks()
         return connection, wrapper
+
+    def put_hooks_on(self, wrapper: PooledWrapper) -> None:
+        """Put on a Django connection what receivers expect on each of them."""
+        self.hooks.put_on(wrapper)
 
     def setup(self) -> Sequence[str]:
         """What changed the session of the connection that this thread opened last.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.dummy.base import DatabaseWrapper as DummyWrapper
 from django.utils.module_loading import import_string
 
 from djpool.adapters import dbapi
+from djpool.hooks import is_ours
 from djpool.wrapper import PooledWrapper
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ CONSTANT = (
     type(None), bool, int, float, str, bytes, enum.Enum,
     type, ModuleType, FunctionType, BuiltinFunctionType,
 )  # fmt: skip
-# What every Django connection has, and so is no backend's own.
-DJANGO_S_OWN = frozenset(vars(DummyWrapper({}, "")))
 
 
 class OtherPooling(PooledWrapper):
@@ -82,7 +80,7 @@ class OtherPooling(PooledWrapper):
         self._djpool_written = {
             name: value
             for name, value in vars(self).items()
-            if not (name in DJANGO_S_OWN or name.lstrip("_").startswith("djpool"))
+            if not is_ours(name)
             and not (name in before and before[name] is value)
             and _is_constant(value)
         }

@@ -14,7 +14,7 @@ from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-from djpool import config, cursors, requests
+from djpool import config, cursors, hooks, requests
 from djpool.checks import pooled_validation
 from djpool.core.session import CHANGES, Change, Trace
 from djpool.creation import pooled_creation
@@ -159,6 +159,10 @@ class PooledWrapper(_Base):
     _djpool_connect_timeout: float | None = None
     # What `credentials` adds to the driver's parameters, while connecting.
     _djpool_params: Mapping[str, Any] = {}
+    # What this object had on itself before receivers of `connection_created` ran.
+    _djpool_before: tuple[dict[str, Any], tuple[Any, ...]] = {}, ()
+    # Whether it has what they put on another one.
+    _djpool_hooked = False
     # The session was changed in a way that the next lease must not see.
     _djpool_spoilt = False
 
@@ -315,6 +319,16 @@ class PooledWrapper(_Base):
             self.settings_dict = described
             self._djpool_params = {}
 
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        if self.djpool_opens:
+            # What is written on this object from now on is written by receivers.
+            self._djpool_before = dict(vars(self)), tuple(self.execute_wrappers)
+
+    def djpool_hooks(self) -> hooks.Hooks:
+        """What receivers of `connection_created` put on this object."""
+        return hooks.written_since(*self._djpool_before, self)
+
     def djpool_facts(self) -> dict[str, Any]:
         """What connecting wrote on this object, and the pool's others need, too."""
         attributes = vars(self)
@@ -408,6 +422,9 @@ class PooledWrapper(_Base):
         self.health_check_done = True
         self.close_at = None
         vars(self).update(pool.facts)
+        if not self._djpool_hooked and pool.introduce is not None:
+            self._djpool_hooked = True
+            pool.introduce(self)
         return True
 
     def _prepare_cursor(self, cursor: Any) -> CursorWrapper:

@@ -50,6 +50,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         keeper: Keeper | None = None,
         facts: Mapping[str, Any] | None = None,
+        introduce: Callable[[Any], None] | None = None,
         renew: Callable[[], None] | None = None,
     ) -> None:
         """Make a pool; nothing is connected until somebody asks.
@@ -64,12 +65,14 @@ class Pool:
             keeper: Calls `maintain()` when it is due. Without one, the owner of
                 the pool does.
             facts: What is true of every connection here, for who leases one.
+            introduce: For who leases, to call with itself before its first lease.
             renew: Called when the server refused the login, which is tried once
                 more then, perhaps as somebody else. It must not block.
         """
         self.options = options
         self.alias = alias
         self.facts: Mapping[str, Any] = {} if facts is None else facts
+        self.introduce = introduce
         self._errors = errors
         self._keeper = keeper
         self._lost = Lost()

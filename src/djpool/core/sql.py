@@ -13,6 +13,7 @@ readings, and each of them counts.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Dialect:
 
     #: The quotes of literals.
     literals: str = "'"
-    #: The quotes of names. "[" ends with "]".
+    #: The quotes of names. "[" ends with "]", and is the last.
     names: str = '"'
     #: True if a setting decides whether a backslash escapes a quote in a literal.
     backslashes: bool = False
@@ -72,6 +73,18 @@ class Reading(NamedTuple):
     #: False if a literal, name or comment has no end. Then the statement that it
     #: stands in is left out: the server refuses it.
     complete: bool
+
+
+class _Splitter(NamedTuple):
+    """How to split a text that has some kinds of tokens."""
+
+    split: Callable[[str, int], list[str]]
+    #: So many pieces for each token: what is before it, and the groups.
+    stride: int
+    #: True if the last group is of a comment without an end.
+    comments: bool
+    #: True if the last group, or the one before that, is of a [ without an end.
+    brackets: bool
 
 
 UNREADABLE = Reading([], complete=False)
@@ -116,29 +129,11 @@ class Lexer:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._quotes = dialect.literals + dialect.names
-        rest = rf"[^{dialect.line_ends}]*"
-        # Each alternative begins with a character, so the search skips all others at
-        # once. Its one group is what stays in the text.
-        alternatives = [f"{quote}[^{quote}]*({quote})" for quote in dialect.literals]
-        if dialect.ansi_quotes:
-            # Before a parenthesis it can only be a name.
-            alternatives.insert(0, rf'"({_SIMPLE}")(?=\s*\()')
-        for quote in dialect.names:
-            opening = re.escape(quote)
-            closing = re.escape(_CLOSING.get(quote, quote))
-            alternatives.append(f"{opening}({_SIMPLE}{closing})")
-            alternatives.append(f"{opening}[^{closing}]*({closing})")
-        alternatives += [f"{begin}{rest}" for begin in dialect.line_comments]
-        alternatives.append(r"/\*.*?\*/")
-        # What has no end takes all that is left. So the next opening is not tried, and
-        # the text is not searched for its end once more. (Quotes that are their own
-        # ends need no such care: the next one would have been the end.)
-        if "[" in dialect.names:
-            alternatives.append(r"\[(.*)")
-        alternatives.append(r"/(\*.*)")
-        self._tokens = re.compile("|".join(alternatives), re.DOTALL)
-        self._stride = self._tokens.groups + 1
-        self._rest_of_line = re.compile(rest)
+        self._alternatives = _alternatives(dialect)
+        # By what opens tokens in a text: how to split it, and so many pieces for each
+        # token. A text without names, say, takes half of the time.
+        self._splitters: dict[tuple[str, ...], _Splitter] = {}
+        self._rest_of_line = re.compile(rf"[^{dialect.line_ends}]*")
         self._opening = _opening(dialect)
         self._dollars = re.compile(_DOLLARS)
         self._other: Lexer | None = None
@@ -182,25 +177,49 @@ class Lexer:
 
     def _at_once(self, text: str) -> tuple[list[str], bool]:
         """Return what is no literal and no comment; False if one has no end."""
-        pieces = self._split(text)
+        splitter = self._splitter(text)
+        if splitter is None:
+            return [text], True
+        pieces = self._split(text, splitter)
         complete = bool(pieces)
         if len(pieces) > 1:
-            if pieces[-2] is not None:  # a comment without an end
+            if splitter.comments and pieces[-2] is not None:  # one without an end
                 del pieces[-2:]
                 complete = self._dialect.endless
-            elif "[" in self._quotes and pieces[-3] is not None:
-                del pieces[-3:]
+            elif splitter.brackets and pieces[-2 - splitter.comments] is not None:
+                del pieces[-2 - splitter.comments :]
                 complete = False
-        outside = "".join(pieces[:: self._stride])
+        outside = "".join(pieces[:: splitter.stride])
         for quote in self._quotes:
             if quote in outside:
-                return self._until_left_open(pieces), False
+                return self._until_left_open(pieces, splitter.stride), False
         return list(filter(None, pieces)), complete
 
-    def _split(self, text: str) -> list[str]:
+    def _splitter(self, text: str) -> _Splitter | None:
+        openings = tuple(each for each in self._alternatives if each in text)
+        if not openings:
+            return None
+        found = self._splitters.get(openings)
+        if found is None:
+            alternatives = [
+                alternative
+                for opening in openings
+                for alternative in self._alternatives[opening]
+            ]
+            tokens = re.compile("|".join(alternatives), re.DOTALL)
+            found = _Splitter(
+                tokens.split,
+                tokens.groups + 1,
+                comments="/*" in openings,
+                brackets="[" in openings,
+            )
+            self._splitters[openings] = found
+        return found
+
+    def _split(self, text: str, splitter: _Splitter) -> list[str]:
         """Return what stands between the tokens, and what stays of each; [] if many."""
-        stride = self._stride
-        pieces = self._tokens.split(text, FEW_TOKENS)
+        split, stride = splitter.split, splitter.stride
+        pieces = split(text, FEW_TOKENS)
         if len(pieces) <= FEW_TOKENS * stride:
             return pieces
         if pieces[::stride].count("") > FEW_TOKENS / 2:
@@ -209,14 +228,14 @@ class Lexer:
             # Two quotes in a row open and close nothing, wherever they stand.
             for quote in self._dialect.literals:
                 text = text.replace(quote * 2, " ")
-        pieces = self._tokens.split(text, MOST_TOKENS)
+        pieces = split(text, MOST_TOKENS)
         return pieces if len(pieces) <= MOST_TOKENS * stride else []
 
-    def _until_left_open(self, pieces: list[str]) -> list[str]:
+    def _until_left_open(self, pieces: list[str], stride: int) -> list[str]:
         """Return the pieces before the first quote that no other quote closes."""
         kept: list[str] = []
         for number, piece in enumerate(pieces):
-            if number % self._stride == 0:
+            if number % stride == 0:
                 found = [piece.find(each) for each in self._quotes if each in piece]
                 if found:
                     kept.append(piece[: min(found)])
@@ -329,6 +348,35 @@ def _end_of_nested(text: str, begin: int) -> int:
         if depth > DEEPEST:
             break
     return -1
+
+
+def _alternatives(dialect: Dialect) -> dict[str, list[str]]:
+    """Return by what a token opens: the expressions for it.
+
+    Each begins with a character, so the search skips all others at once. Its one group
+    is what stays in the text.
+    """
+    found = {each: [f"{each}[^{each}]*({each})"] for each in dialect.literals}
+    if dialect.ansi_quotes:
+        # Before a parenthesis it can only be a name.
+        found['"'].insert(0, rf'"({_SIMPLE}")(?=\s*\()')
+    for begin in dialect.line_comments:
+        opening = "#" if begin == "#" else "--"
+        found[opening] = [f"{begin}[^{dialect.line_ends}]*"]
+    for quote in dialect.names:
+        opening, closing = re.escape(quote), re.escape(_CLOSING.get(quote, quote))
+        found[quote] = [
+            f"{opening}({_SIMPLE}{closing})",
+            f"{opening}[^{closing}]*({closing})",
+        ]
+    # Last in a pattern, and here: what has no end takes all that is left. So the next
+    # opening is not tried, and the text is not searched for its end once more. (Quotes
+    # that are their own ends need no such care: the next would have been the end.)
+    if "[" in found:
+        assert dialect.names[-1] == "[", "so that its last group is the last"
+        found["["].append(r"\[(.*)")
+    found["/*"] = [r"/\*.*?\*/", r"/(\*.*)"]
+    return found
 
 
 def _opening(dialect: Dialect) -> re.Pattern[str]:

@@ -23,7 +23,7 @@ from django.db.backends.signals import connection_created
 from djpool.api import stats
 from djpool.checks import check_alias
 from djpool.errors import OptionsError, PoolTimeout
-from djpool.other_backends import DJANGO_S_OWN
+from djpool.hooks import DJANGO_S_OWN
 from djpool.signals import lease_acquired, lease_released
 from djpool.testing.watch import LONG, TABLE, wait_until
 

@@ -1,0 +1,140 @@
+"""What receivers of `connection_created` put on a connection is on each that leases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+import djpool
+from tests.backends.conftest import MakeAlias, pooled
+from tests.backends.kinds import run
+
+
+@pytest.fixture(params=["request", "transaction"])
+def alias(engine: str, make_alias: MakeAlias, request: pytest.FixtureRequest) -> str:
+    """An alias with a pool of two, in both modes."""
+    return pooled(engine, make_alias, max_size=2, timeout=20, release=request.param)
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[[Callable[[Any], None]], None]]:
+    """Connects a receiver for the test."""
+    receivers: list[Any] = []
+
+    def connect(receiver: Callable[[Any], None]) -> None:
+        def receive(connection: Any, **_kwargs: Any) -> None:
+            receiver(connection)
+
+        receivers.append(receive)
+        connection_created.connect(receive)
+
+    yield connect
+    for receiver in receivers:
+        connection_created.disconnect(receiver)
+
+
+Receive = Callable[[Callable[[Any], None]], None]
+
+
+def select(wrapper: Any) -> str:
+    return "SELECT 1 FROM DUAL" if wrapper.vendor == "oracle" else "SELECT 1"
+
+
+def in_threads(alias: str, work: Callable[[Any], Any]) -> list[Any]:
+    """Do something in three threads, one after the other, and here."""
+    found: list[Any] = []
+
+    def there() -> None:
+        found.append(work(connections[alias]))
+        connections[alias].close()
+
+    for _ in range(3):
+        thread = threading.Thread(target=there)
+        thread.start()
+        thread.join(30)
+    there()
+    return found
+
+
+def test_execute_wrappers(alias: str, receive: Receive) -> None:
+    """In the order in which they were put there, and once for each statement."""
+    seen: list[str] = []
+
+    def wrapping(name: str) -> Callable[..., Any]:
+        def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+            seen.append(name)
+            return execute(sql, params, many, context)
+
+        return wrap
+
+    first, second = wrapping("first"), wrapping("second")
+
+    def install(connection: Any) -> None:
+        for each in (first, second):
+            if each not in connection.execute_wrappers:
+                connection.execute_wrappers.append(each)
+
+    receive(install)
+
+    def ask(wrapper: Any) -> list[str]:
+        wrapper.ensure_connection()
+        seen.clear()
+        for _ in range(2):
+            run(wrapper, select(wrapper))
+            wrapper.close()
+        return list(seen)
+
+    assert in_threads(alias, ask) == [["first", "second"] * 2] * 4
+    djpool.pool(alias).drain()
+    assert in_threads(alias, ask) == [["first", "second"] * 2] * 4
+
+
+def test_a_refusal_holds_in_every_thread(alias: str, receive: Receive) -> None:
+    """A read-only switch, say."""
+
+    def refuse(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        if sql.startswith(("INSERT", "CREATE")):
+            raise PermissionError(sql)
+        return execute(sql, params, many, context)
+
+    receive(lambda connection: connection.execute_wrappers.append(refuse))
+
+    def write(wrapper: Any) -> str:
+        wrapper.ensure_connection()
+        try:
+            run(wrapper, "CREATE TABLE djpool_refused (a integer)")
+        except PermissionError:
+            return "refused"
+        return "written"
+
+    assert in_threads(alias, write) == ["refused"] * 4
+
+
+def test_attributes(alias: str, receive: Receive) -> None:
+    """What a Django connection has of its own stays."""
+
+    def install(connection: Any) -> None:
+        connection.shop_name = "books"
+        connection.force_debug_cursor = True
+
+    receive(install)
+
+    def look(wrapper: Any) -> tuple[str, bool]:
+        wrapper.ensure_connection()
+        return wrapper.shop_name, wrapper.force_debug_cursor
+
+    assert in_threads(alias, look) == [("books", True)] * 4
+
+    def own(wrapper: Any) -> str:
+        wrapper.ensure_connection()
+        wrapper.shop_name = "mine"
+        wrapper.close()
+        wrapper.ensure_connection()
+        return str(wrapper.shop_name)
+
+    assert in_threads(alias, own) == ["mine"] * 4
