@@ -69,7 +69,7 @@ def written_since(
 
 
 def _is_free(value: Any, wrapper: BaseDatabaseWrapper) -> bool:
+    if value is wrapper:
+        return False
     owner = getattr(value, "__self__", None)
-    return value is not wrapper and (
-        owner is not wrapper or isinstance(value, MethodType)
-    )
+    return owner is not wrapper or isinstance(value, MethodType)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from djpool.adapters.mysql_session import SessionDriver
+from djpool.adapters.proxies import driver_s_own
 from djpool.adapters.sockets import is_quiet, wait_readable
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
@@ -109,8 +110,9 @@ class MysqlclientDriver(MySQLdbDriver):
 
     def rows(self, connection: Any, statement: str) -> Iterable[Sequence[Any]]:
         # Its class's, which nobody has replaced, or watches.
-        type(connection).query(connection, statement.encode())
-        result = connection.store_result()
+        own = driver_s_own(connection)
+        type(own).query(own, statement.encode())
+        result = own.store_result()
         return () if result is None else result.fetch_row(0)
 
     def restore_charset(self, connection: Any) -> None:

@@ -10,6 +10,7 @@ from psycopg2.extensions import QuotedString, cursor
 
 from djpool.adapters.libpq import Origin, limit_connect, statements
 from djpool.adapters.libpq_errors import LibpqErrors
+from djpool.adapters.proxies import driver_s_own
 from djpool.adapters.sockets import cut_off, is_quiet
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.options import Offer
@@ -38,8 +39,8 @@ class Psycopg2Driver(LibpqErrors):
         return not connection.closed and is_quiet(connection.fileno())
 
     def ping(self, connection: Any, timeout: float) -> None:
-        with cut_off(connection.fileno(), timeout), connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        with cut_off(connection.fileno(), timeout), cursor_of(connection) as asking:
+            asking.execute("SELECT 1")
         if not self._autocommit:
             connection.rollback()
 
@@ -55,8 +56,8 @@ class Psycopg2Driver(LibpqErrors):
             connection.rollback()
             if connection.get_transaction_status() != IDLE:
                 # With autocommit on, rollback() overlooks a BEGIN sent as a statement.
-                with connection.cursor() as cursor:
-                    cursor.execute("ROLLBACK")
+                with cursor_of(connection) as saying:
+                    saying.execute("ROLLBACK")
         connection.autocommit = self._autocommit
 
     def remember(self, connection: Any) -> None:
@@ -117,7 +118,7 @@ class Kept(NamedTuple):
 
 def cursor_of(connection: Any) -> Any:
     """A cursor of the driver's own, whatever `cursor_factory` is."""
-    return connection.cursor(cursor_factory=cursor)
+    return driver_s_own(connection).cursor(cursor_factory=cursor)
 
 
 def _rows(connection: Any, query: str) -> list[Any]:
@@ -128,7 +129,7 @@ def _rows(connection: Any, query: str) -> list[Any]:
 
 def _literal(connection: Any, text: str) -> str:
     adapted = QuotedString(text)
-    adapted.prepare(connection)
+    adapted.prepare(driver_s_own(connection))
     return str(adapted)
 
 

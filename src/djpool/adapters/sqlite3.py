@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from djpool.adapters.proxies import driver_s_own
 from djpool.adapters.sqlite3_session import Origin, statements
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
@@ -35,7 +36,8 @@ class Sqlite3Driver(Driver):
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        own = driver_s_own(connection)
+        path = own.execute("PRAGMA database_list").fetchone()[2]
         self._files[id(connection)] = path, _identity(path)
         return connection
 
@@ -51,7 +53,7 @@ class Sqlite3Driver(Driver):
         path, file = self._files[id(connection)]
         if _identity(path) != file:
             raise FileNotFoundError(f"{path} was deleted or replaced")
-        connection.execute("SELECT 1").fetchone()
+        driver_s_own(connection).execute("SELECT 1").fetchone()
 
     def at_rest(self, connection: Any) -> bool:
         return (
@@ -67,10 +69,10 @@ class Sqlite3Driver(Driver):
         connection.isolation_level = self._at_rest_level
 
     def remember(self, connection: Any) -> None:
-        self._origins[id(connection)] = Origin(connection)
+        self._origins[id(connection)] = Origin(driver_s_own(connection))
 
     def restore(self, connection: Any, change: Change, timeout: float) -> None:
-        self._origins[id(connection)].go_back(connection, change)
+        self._origins[id(connection)].go_back(driver_s_own(connection), change)
 
     def close(self, connection: Any) -> None:
         self._files.pop(id(connection), None)

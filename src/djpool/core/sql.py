@@ -164,26 +164,27 @@ class Lexer:
 
     def _reading(self, text: str) -> Reading:
         if self._needs_steps(text):
-            pieces, complete = self._in_steps(text)
+            code, complete = self._in_steps(text)
         else:
-            pieces, complete = self._at_once(text)
-        code = " ".join(pieces).lower()
-        statements = code.split(";", MOST_STATEMENTS)
+            code, complete = self._at_once(text)
+        statements = code.lower().split(";", MOST_STATEMENTS)
         if len(statements) > MOST_STATEMENTS:
             return UNREADABLE
         return Reading(statements if complete else statements[:-1], complete)
 
     # -- at once -------------------------------------------------------------------
 
-    def _at_once(self, text: str) -> tuple[list[str], bool]:
+    def _at_once(self, text: str) -> tuple[str, bool]:
         """Return what is no literal and no comment; False if one has no end."""
         splitter = self._splitter(text)
         if splitter is None:
-            return [text], True
+            return text, True
         pieces = self._split(text, splitter)
         complete = bool(pieces)
         if len(pieces) > 1:
             if splitter.comments and pieces[-2] is not None:  # one without an end
+                if self._dialect.nested:
+                    return self._in_steps(text)  # or perhaps with several
                 del pieces[-2:]
                 complete = self._dialect.endless
             elif splitter.brackets and pieces[-2 - splitter.comments] is not None:
@@ -193,10 +194,13 @@ class Lexer:
         for quote in self._quotes:
             if quote in outside:
                 return self._until_left_open(pieces, splitter.stride), False
-        return list(filter(None, pieces)), complete
+        return " ".join(filter(None, pieces)), complete
 
     def _splitter(self, text: str) -> _Splitter | None:
-        openings = tuple(each for each in self._alternatives if each in text)
+        # Single characters are found ten times as soon as pairs.
+        openings = tuple(
+            each for each in self._alternatives if each[-1] in text and each in text
+        )
         if not openings:
             return None
         found = self._splitters.get(openings)
@@ -231,8 +235,8 @@ class Lexer:
         pieces = split(text, MOST_TOKENS)
         return pieces if len(pieces) <= MOST_TOKENS * stride else []
 
-    def _until_left_open(self, pieces: list[str], stride: int) -> list[str]:
-        """Return the pieces before the first quote that no other quote closes."""
+    def _until_left_open(self, pieces: list[str], stride: int) -> str:
+        """Return what stands before the first quote that no other quote closes."""
         kept: list[str] = []
         for number, piece in enumerate(pieces):
             if number % stride == 0:
@@ -242,29 +246,28 @@ class Lexer:
                     break
             if piece:
                 kept.append(piece)
-        return kept
+        return " ".join(kept)
 
     # -- in steps ------------------------------------------------------------------
 
     def _needs_steps(self, text: str) -> bool:
         dialect = self._dialect
-        # Single characters are found ten times as soon as pairs.
         return (
-            (dialect.nested and "*" in text and text.count("/*") > 1)
-            or (dialect.e_literals and "\\" in text and "\\'" in text)
+            (dialect.e_literals and "\\" in text and "\\'" in text)
             or (dialect.q_literals and ("q'" in text or "Q'" in text))
             or (dialect.dollars and "$" in text and bool(self._dollars.search(text)))
         )
 
-    def _in_steps(self, text: str) -> tuple[list[str], bool]:
+    def _in_steps(self, text: str) -> tuple[str, bool]:
         """Return the same as `_at_once()`, for any text of the dialect."""
         pieces: list[str] = []
         start = position = tokens = 0
+        complete = True
         while found := self._opening.search(text, position):
             position = found.end()
             tokens += 1
             if tokens > MOST_TOKENS:
-                return [], False
+                return "", False
             if found.lastindex == 1:  # a word, or a number
                 continue
             opening = found[0]
@@ -273,14 +276,14 @@ class Lexer:
             pieces.append(text[start:begin])
             end, kept = self._token(text, opening, position)
             if end < 0:
-                if opening == "/*" and self._dialect.endless:
-                    return pieces, True
-                return pieces, False
+                complete = opening == "/*" and self._dialect.endless
+                start = len(text)
+                break
             if kept:
                 pieces.append(kept)
             start = position = end
         pieces.append(text[start:])
-        return pieces, True
+        return " ".join(pieces), complete
 
     def _token(self, text: str, opening: str, begin: int) -> tuple[int, str]:
         """Return where a token ends (-1 if nowhere), and what of it stays."""
@@ -375,7 +378,9 @@ def _alternatives(dialect: Dialect) -> dict[str, list[str]]:
     if "[" in found:
         assert dialect.names[-1] == "[", "so that its last group is the last"
         found["["].append(r"\[(.*)")
-    found["/*"] = [r"/\*.*?\*/", r"/(\*.*)"]
+    # A comment with none of its characters in it is not nested.
+    comment = r"/\*[^*/]*\*/" if dialect.nested else r"/\*.*?\*/"
+    found["/*"] = [comment, r"/(\*.*)"]
     return found
 
 
