@@ -20,6 +20,7 @@ from django.db import InterfaceError
 from djpool.core.collecting import COLLECTING, is_collecting
 from djpool.core.owner import current_owner
 from djpool.core.session import Change, Trace
+from djpool.onlookers import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +56,8 @@ class TrackedCursor(_Base):
     def _execute(self, sql: Any, params: Any, *context: Any) -> Any:
         run = super()._execute  # type: ignore[misc]  # the stubs leave it out
         db = self.db
-        if id(self.cursor) not in db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in db.djpool_cursors:
+            self._djpool_gone()
         if verdict := db.djpool_judge(sql):
             db.djpool_judged(verdict, sql, params)
         db.djpool_told = True
@@ -67,8 +68,8 @@ class TrackedCursor(_Base):
     def _executemany(self, sql: Any, param_list: Any, *context: Any) -> Any:
         run = super()._executemany  # type: ignore[misc]
         db = self.db
-        if id(self.cursor) not in db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in db.djpool_cursors:
+            self._djpool_gone()
         if verdict := db.djpool_judge(sql):
             db.djpool_judged(verdict, sql, param_list)
         db.djpool_told = True
@@ -90,8 +91,8 @@ class TrackedCursor(_Base):
 
     def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a procedure. What it does to the session is not to be seen."""
-        if id(self.cursor) not in self.db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in self.db.djpool_cursors:
+            self._djpool_gone()
         self.db.djpool_changed(Change.SETTINGS, procname)
         self.db.djpool_told = True
         return super().callproc(procname, *args, **kwargs)
@@ -101,9 +102,13 @@ class TrackedCursor(_Base):
             if attr == "closed":  # as psycopg says it
                 return True
             self._djpool_raise()
+        found = super().__getattr__(attr)
         if attr in REVEALING and not self.db.djpool_is_insider(sys._getframe(1)):  # noqa: SLF001
+            lease = self.db.djpool_lease
+            if attr == "connection" and lease is not None and lease.pool.looks:
+                return StandIn(found, self.db)
             self.db.djpool_changed(Change.UNKNOWN, attr)
-        return super().__getattr__(attr)
+        return found
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows.
@@ -112,8 +117,8 @@ class TrackedCursor(_Base):
         closes that cursor when the generator is dropped, in whichever thread drops
         it. A chain has nothing to close.
         """
-        if id(self.cursor) not in self.db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in self.db.djpool_cursors:
+            self._djpool_gone()
         try:
             yield from chain(self.cursor)
         except GeneratorExit:
@@ -172,6 +177,11 @@ class TrackedCursor(_Base):
         if self.djpool_open:
             _forget(vars(self))
 
+    def _djpool_gone(self) -> None:
+        """Raise if the driver's cursor went with its lease, and was not closed here."""
+        if self.djpool_open or self.cursor is ENDED:
+            self._djpool_raise()
+
     def _djpool_raise(self) -> NoReturn:
         raise InterfaceError(
             "this cursor is closed, because the connection that it was made on has "
@@ -187,22 +197,22 @@ class FetchingCursor(TrackedCursor):
 
     def fetchone(self) -> Any:
         """Return the next row, or None."""
-        if id(self.cursor) not in self.db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in self.db.djpool_cursors:
+            self._djpool_gone()
         with self.db.wrap_database_errors:
             return self.cursor.fetchone()
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """Return the next rows."""
-        if id(self.cursor) not in self.db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in self.db.djpool_cursors:
+            self._djpool_gone()
         with self.db.wrap_database_errors:
             return self.cursor.fetchmany(*args, **kwargs)
 
     def fetchall(self) -> Any:
         """Return all rows that are left."""
-        if id(self.cursor) not in self.db.djpool_cursors and self.djpool_open:
-            self._djpool_raise()
+        if id(self.cursor) not in self.db.djpool_cursors:
+            self._djpool_gone()
         with self.db.wrap_database_errors:
             return self.cursor.fetchall()
 

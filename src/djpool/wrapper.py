@@ -18,6 +18,7 @@ from djpool import config, cursors, hooks, requests
 from djpool.checks import pooled_validation
 from djpool.core.session import CHANGES, Change, Trace
 from djpool.creation import pooled_creation
+from djpool.onlookers import StandIn, driver_s_object
 from djpool.signals import lease_acquired, lease_released
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class PooledWrapper(_Base):
     # there for a later question, in the numbers of `session.Trace`.
     _djpool_touched = False
     _djpool_left = 0
+    # The stand-in for the connection, and the lease that it is for.
+    _djpool_shown: tuple[Lease, StandIn] | None = None
     # close() is under way, which clears `connection` at its end.
     _djpool_closing = False
     # The lease should have ended with its request, and is still in use.
@@ -184,9 +187,10 @@ class PooledWrapper(_Base):
     def connection(self) -> Any:
         """The driver's connection, as ever; None while there is no lease.
 
-        Whoever takes it from here, Django's own backends excepted, may do with it
-        what nobody sees. So the lease stays until the request ends, and then the
-        session is restored.
+        Django's own backends get it as it is. Other code may do with it what nobody
+        sees, and so gets a stand-in, which tells a look from more than that. After
+        more than a look the lease stays until the request ends, and then the session
+        is restored.
         """
         raw = self._djpool_raw
         if raw is not None and self.djpool_lease is not None:
@@ -194,14 +198,28 @@ class PooledWrapper(_Base):
             if id(frame.f_globals) not in _insiders and not self.djpool_is_insider(
                 frame
             ):
-                self.djpool_changed(Change.UNKNOWN, "connection")
+                return self.djpool_shown(raw)
         return raw
 
     @connection.setter
     def connection(self, raw: Any) -> None:
+        raw = driver_s_object(raw)  # somebody puts back what was taken from here
         if self._djpool_closing and self.djpool_lease is not None:
             return  # a handler of a signal has connected since the lease ended
         self._djpool_raw = raw
+
+    def djpool_shown(self, raw: Any) -> Any:
+        """What other code than Django's gets of the driver's connection."""
+        lease = self.djpool_lease
+        if lease is None:
+            return raw
+        if not (lease.pool.looks and lease.pool.takes_stand_ins):
+            self.djpool_changed(Change.UNKNOWN, "connection")
+            return raw
+        shown = self._djpool_shown
+        if shown is None or shown[0] is not lease:
+            shown = self._djpool_shown = lease, StandIn(raw, self)
+        return shown[1]
 
     def djpool_is_insider(self, frame: FrameType) -> bool:
         """Whether the code of a frame is a part of this backend, or of Django's."""

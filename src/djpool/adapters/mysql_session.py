@@ -374,6 +374,16 @@ class SessionDriver(MySQLErrors):
 
     vendor = "mysql"
     changes = staticmethod(statements)
+    looks = frozenset(
+        (
+            *("host", "port", "user", "db", "unix_socket", "charset", "encoding"),
+            *("server_host", "server_port", "server_version", "server_status", "open"),
+            *("get_server_info", "get_host_info", "get_proto_info", "thread_id"),
+            *("character_set_name", "get_autocommit", "get_character_set_info"),
+            *("connection_id", "get_server_version", "in_transaction", "fileno"),
+            *("errno", "error", "info", "field_count", "unread_result", "is_connected"),
+        )
+    )
     #: The attributes of a connection that somebody may have set.
     kept: tuple[str, ...] = ()
 

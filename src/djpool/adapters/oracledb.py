@@ -69,6 +69,13 @@ class OracleDriver(Driver):
 
     vendor = "oracle"
     changes = staticmethod(statements)
+    looks = frozenset(
+        (
+            *("dsn", "username", "version", "thin", "autocommit", "is_healthy"),
+            *("call_timeout", "stmtcachesize", "transaction_in_progress", "db_name"),
+            *("service_name", "instance_name", "session_id", "serial_num"),
+        )
+    )
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(self._connect)

@@ -42,6 +42,13 @@ class PsycopgDriver(LibpqErrors):
 
     vendor = "postgresql"
     changes = staticmethod(statements)
+    looks = frozenset(
+        (
+            *("info", "closed", "broken", "autocommit", "isolation_level", "read_only"),
+            *("deferrable", "row_factory", "cursor_factory", "server_cursor_factory"),
+            *("prepare_threshold", "prepared_max", "fileno"),
+        )
+    )
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(connector.connect)

@@ -27,6 +27,15 @@ class Psycopg2Driver(LibpqErrors):
 
     vendor = "postgresql"
     changes = staticmethod(statements)
+    looks = frozenset(
+        (
+            *("info", "closed", "status", "encoding", "dsn", "server_version"),
+            *("protocol_version", "get_dsn_parameters", "get_parameter_status"),
+            *("get_transaction_status", "get_backend_pid", "autocommit", "readonly"),
+            *("isolation_level", "deferrable", "fileno", "isexecuting", "async"),
+        )
+    )
+    takes_stand_ins = False  # its register_… functions want the exact type
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(connector.connect)

@@ -23,6 +23,7 @@ class Sqlite3Driver(Driver):
 
     vendor = "sqlite"
     changes = staticmethod(statements)
+    looks = frozenset({"in_transaction", "isolation_level", "autocommit"})
 
     def __init__(self, connector: Connector) -> None:
         super().__init__(self._connect)

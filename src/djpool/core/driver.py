@@ -29,6 +29,14 @@ class Driver:
     #: there: the `Change` and the `Trace` as a plain number.
     changes: Callable[[Any], int] = staticmethod(any_database(*BEGIN))
 
+    #: Attributes of a connection that only tell something, and change nothing. Without
+    #: any, each look at a connection counts as a change.
+    looks: frozenset[str] = frozenset()
+
+    #: True if the driver's own functions take an object that stands in for one of its
+    #: connections. If not, code that asks for the connection gets the connection.
+    takes_stand_ins = True
+
     def __init__(self, connect: Callable[[float], Any]) -> None:
         """`connect` opens a connection, ready for use, in so many seconds at most.
 

@@ -124,6 +124,9 @@ class Pool:
         self.changes = driver.changes
         #: Tells the driver what is known of a statement; None if it need not be told.
         self.tell = own_method(driver, "tell")
+        #: What one may ask of a connection without a change.
+        self.looks = driver.looks
+        self.takes_stand_ins = driver.takes_stand_ins
         #: True if an error is the server's whole answer.
         self.answered = driver.answered
         #: A call of the driver was interrupted, and its owner may go on.

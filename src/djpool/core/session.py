@@ -341,6 +341,8 @@ class Statements:
             return 0
         if first not in self.calling or runs_after_all(part):
             return LEAVES
+        if first == "create" and not _ROUTINES.isdisjoint(part.words[:4]):
+            return 0
         if draws(part) or ("last_insert" in self.telling and sets_last_id(part.code)):
             return LEAVES_ID
         return 0 if calls_nothing_unknown(part) else LEAVES_ID
@@ -354,6 +356,8 @@ DEFINING = frozenset(("create", "alter", "drop", "comment", "explain", "prepare"
 ID_VARIABLES = frozenset(("last_insert_id", "identity", "insert_id"))
 #: System variables that tell about the statement before.
 PREVIOUS_VARIABLES = frozenset(("warning_count", "error_count", "error"))
+# What is created and runs later.
+_ROUTINES = frozenset(("function", "procedure", "trigger", "package", "event", "view"))
 # What follows a BEGIN that begins a transaction, and not a block.
 _BEGINS = frozenset(
     ("", "work", "tran", "transaction", "deferred", "immediate", "exclusive", "read")

@@ -22,8 +22,8 @@ from typing import NamedTuple
 MOST_CHARACTERS, MOST_TOKENS, MOST_STATEMENTS = 8_000_000, 100_000, 10_000
 # Comments within comments.
 DEEPEST = 1_000
-# In a text with more tokens, most may be doubled quotes ('it''s').
-FEW_TOKENS = 1_000
+# In a text with more tokens or characters, most tokens may be doubled quotes ('it''s').
+FEW_TOKENS, LONG = 1_000, 50_000
 # Stands for the opening of a comment that may be run. No text has it otherwise.
 RUN = "\0"
 
@@ -112,6 +112,9 @@ _NESTING = re.compile(r"/\*|\*/")
 _RETURN = re.compile(r"\r(?!\n)")
 _MAY_RUN = re.compile(r"/\*[mM]?!")
 _WORD = r"[^\W\d][\w$]*"
+# Several words. What is behind the last of them decides how that one is read, so it is
+# left for the next search.
+_PHRASE = r"[^\W\d][\w\s(),.=]*[\s(),.=]"
 _DOLLARS = r"\$(?:[^\W\d]\w*)?\$"
 _NUMBER_AND_DOLLARS = rf"\$?\d[\w.]*{_DOLLARS}"
 # Pairs of quotes in q'[…]'; any other character is its own partner.
@@ -229,11 +232,15 @@ class Lexer:
         if pieces[::stride].count("") > FEW_TOKENS / 2:
             if self._dialect.in_process:
                 return []
-            # Two quotes in a row open and close nothing, wherever they stand.
-            for quote in self._dialect.literals:
-                text = text.replace(quote * 2, " ")
+            text = self._without_doubled(text)
         pieces = split(text, MOST_TOKENS)
         return pieces if len(pieces) <= MOST_TOKENS * stride else []
+
+    def _without_doubled(self, text: str) -> str:
+        # Two quotes in a row open and close nothing, wherever they stand.
+        for quote in self._dialect.literals:
+            text = text.replace(quote * 2, " ")
+        return text
 
     def _until_left_open(self, pieces: list[str], stride: int) -> str:
         """Return what stands before the first quote that no other quote closes."""
@@ -260,6 +267,8 @@ class Lexer:
 
     def _in_steps(self, text: str) -> tuple[str, bool]:
         """Return the same as `_at_once()`, for any text of the dialect."""
+        if len(text) > LONG and "\\'" not in text:
+            text = self._without_doubled(text)
         pieces: list[str] = []
         start = position = tokens = 0
         complete = True
@@ -394,7 +403,7 @@ def _opening(dialect: Dialect) -> re.Pattern[str]:
     if dialect.dollars:
         alternatives.append(_NUMBER_AND_DOLLARS)
     # Words are tokens because they may have dollars in them.
-    alternatives.append(rf"({_WORD}|\$?\d[\w.]*)")
+    alternatives.append(rf"({_PHRASE}|{_WORD}|\$?\d[\w.]*)")
     if dialect.dollars:
         alternatives.append(_DOLLARS)
     alternatives += [re.escape(each) for each in dialect.literals + dialect.names]
