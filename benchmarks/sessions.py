@@ -89,7 +89,6 @@ def cost_table(database: Database, costs: Costs) -> Table:
 def statements_table() -> Table:
     """What a statement costs to judge, in one thread."""
     from djpool.adapters.libpq import statements
-    from djpool.core.session import Statements
 
     text = (
         'SELECT "shop_item"."id", "shop_item"."name", "shop_item"."price" FROM '
@@ -102,13 +101,9 @@ def statements_table() -> Table:
             statements(each)
 
     def unknown() -> None:
-        fresh = Statements(["SELECT"])
-        fresh._expressions, fresh._markers = (  # noqa: SLF001 (all but its memory)
-            statements._expressions,  # noqa: SLF001
-            statements._markers,  # noqa: SLF001
-        )
+        statements._known.clear()  # noqa: SLF001 (its memory)
         for each in copies:
-            fresh(each)
+            statements(each)
 
     rows = []
     for name, work in (("seen before", known), ("new", unknown)):
