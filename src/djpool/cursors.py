@@ -135,7 +135,8 @@ class TrackedCursor(_Base):
         The latter if another thread closes it than the thread that has the lease, or
         Python's garbage collector does, with a generator that a cancelled request left
         behind. Closing may speak to the server, and the owner of the lease may be
-        doing so at that moment.
+        doing so at that moment. After an interruption it might also wait for an answer
+        that never comes.
         """
         db, driver_s = self.db, self.cursor
         was_open, self.djpool_open = self.djpool_open, False
@@ -144,15 +145,16 @@ class TrackedCursor(_Base):
                 self.cursor = ENDED  # its lease has ended, and it with the lease
             return
         lease, entry = db.djpool_lease, db.djpool_entry
-        if lease is not None:
+        if lease is not None and entry is not None:
             here = lease.owner is current_owner()
-            if (COLLECTING and is_collecting()) or not (
-                here or db.allow_thread_sharing
-            ):
+            foreign = not (here or db.allow_thread_sharing)
+            if foreign or entry.calls or (COLLECTING and is_collecting()):
                 self.cursor, key = ENDED, id(driver_s)
                 del driver_s
                 db.djpool_cursors.forget(key, here=here)
-                if db.djpool_early:
+                if db.djpool_early and here and not COLLECTING:
+                    db.djpool_rest()
+                elif db.djpool_early:
                     lease.pool.nudge()
                 return
         try:

@@ -574,8 +574,12 @@ class PooledWrapper(_Base):
                 lease_released.send_robust(sender=type(self), connection=self)
             finally:
                 self._djpool_depth -= 1
-        if self.djpool_cursors and not self.djpool_cursors.end():
-            lease.doubt()
+        if self.djpool_cursors:
+            if lease.entry.calls:
+                # It is closed, and them with it. To close them might take for ever.
+                self.djpool_cursors.cut_off()
+            elif not self.djpool_cursors.end():
+                lease.doubt()
         if self._djpool_spoilt:
             lease.spoil()
         if self.errors_occurred:

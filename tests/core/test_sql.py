@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -13,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from djpool.core import sql
-from djpool.core.session import any_database
+from djpool.core.session import (
+    ASKS,
+    CHANGES,
+    Change,
+    Statements,
+    Trace,
+    any_database,
+)
 from djpool.core.sql import (
     MYSQL,
     ORACLE,
@@ -164,6 +172,13 @@ SIGNS = re.compile(r"[\w$]+|'(?!\s*')|[^\s\w']")
 texts = st.lists(st.sampled_from(TOKENS), max_size=30).map("".join)
 
 
+def signs(found: tuple[str, bool]) -> list[list[str]]:
+    """Return the words and signs of each statement, but of one that has no end."""
+    code, complete = found
+    statements = [SIGNS.findall(each) for each in code.split(";")]
+    return statements if complete else statements[:-1]
+
+
 class CountingLexer(Lexer):
     """Counts the characters of the tokens that it reads in steps."""
 
@@ -194,16 +209,25 @@ def test_it_is_the_same_at_once_and_in_steps(dialect: Dialect, text: str) -> Non
     lexer = Lexer(replace(dialect, ansi_quotes=False))
     if lexer._needs_steps(text) or sql.RUN in text:
         return
-    at_once, complete = lexer._at_once(text)
-    in_steps, complete_in_steps = lexer._in_steps(text)
-    assert complete == complete_in_steps
-    # The statement that has no end is left out.
-    found = [
-        [SIGNS.findall(each) for each in " ".join(pieces).lower().split(";")]
-        for pieces in (at_once, in_steps)
+    assert signs(lexer._at_once(text)) == signs(lexer._in_steps(text))
+
+
+@each_dialect
+@settings(max_examples=500, deadline=None)
+@given(text=texts)
+def test_doubled_quotes_decide_nothing(dialect: Dialect, text: str) -> None:
+    """Long texts are read without them, unless a backslash may stand before one."""
+    text = text.replace("\\", "")
+    lexer = Lexer(replace(dialect, ansi_quotes=False, q_literals=False))
+    without = lexer._without_doubled(text)
+    # Literals without a character in them are left out.
+    assert [
+        [sign for sign in statement if sign not in dialect.literals]
+        for statement in signs(lexer._in_steps(text))
+    ] == [
+        [sign for sign in statement if sign not in f"{dialect.literals}~"]
+        for statement in signs(lexer._in_steps(without))
     ]
-    end = None if complete else -1
-    assert found[0][:end] == found[1][:end]
 
 
 @each_dialect
@@ -270,6 +294,8 @@ def expressions() -> Iterator[tuple[str, re.Pattern[str]]]:
         for attribute, value in vars(Lexer(dialect)).items():
             if isinstance(value, re.Pattern) and attribute != "_rest_of_line":
                 yield f"{name}{attribute}", value
+        alternatives = chain(*sql._alternatives(dialect).values())
+        yield f"{name}_tokens", re.compile("|".join(alternatives), re.DOTALL)
 
 
 def parsed(expression: re.Pattern[str]) -> Any:
@@ -336,7 +362,82 @@ def test_calls() -> None:
     assert calls("alter table a add (b c)", defining=True) == set()
 
 
-def test_of_an_unknown_database_what_is_known_is_harmless() -> None:
-    told = any_database("BEGIN")
-    assert told("SELECT 'it''s; SET x'") == 0
-    assert told("BEGIN") == 0
+# -- databases of which little is known ----------------------------------------------
+
+ANY_HARMLESS = [
+    "SELECT 'it''s; SET x', \"b\" FROM c -- SET x",
+    "INSERT INTO a (b) VALUES (%s)",
+    "CREATE TABLE a (template text)",
+    "SELECT [a], `b`, c[1] FROM d WHERE e LIKE '\\'",
+    "SELECT 'create temp table #a; alter session'",
+    "BEGIN",
+]
+ANY_CHANGING = [
+    "SET x = 1",
+    "SELECT 1;/**/SET x = 1",
+    "CREATE GLOBAL/**/TEMPORARY TABLE a (b int)",
+    "CREATE VOLATILE TEMP TABLE a",
+    "SELECT 1 INTO #a",
+    "CREATE TABLE #a (b int)",
+    "ALTER/**/SESSION SET x = 1",
+    # In one dialect or another.
+    "SELECT '\\'; SET x = 1 --'",
+    "SELECT 1 # '\n; SET x = 1 #'",
+    "SELECT [']; SET x = 1 --']",
+    "SELECT $$'$$; SET x = 1 --'",
+    "SELECT q'[']'; SET x = 1 --'",
+    "SELECT 1 --\r; SET x = 1",
+    "SELECT 1 /*! INTO @x */",
+    "whatever comes",
+]
+ANY_ASKING = [
+    ("SELECT @@IDENTITY", Trace.ASKS_ID),
+    ("SELECT SCOPE_IDENTITY()", Trace.ASKS_ID),
+    ("SELECT LAST_INSERT_ID()", Trace.ASKS_ID),
+    ("SELECT last_insert_rowid()", Trace.ASKS_ID),
+    ("SELECT lastval()", Trace.ASKS_ID),
+    ("SELECT a.currval FROM dual", Trace.ASKS_ID),
+    ("SELECT PREVIOUS VALUE FOR a", Trace.ASKS_ID),
+    ("SELECT @@ROWCOUNT", Trace.ASKS_ROWS),
+    ("SELECT changes()", Trace.ASKS_ROWS),
+    ("SELECT ROW_COUNT()", Trace.ASKS_PREVIOUS),
+    ("SHOW WARNINGS", Trace.ASKS_PREVIOUS),
+    ("SELECT '@@IDENTITY', identity FROM changes", Trace(0)),
+    ("INSERT INTO changes (a) VALUES (1)", Trace(0)),
+    ("INSERT INTO a VALUES (1); SELECT SCOPE_IDENTITY()", Trace(0)),
+]
+
+
+@pytest.mark.parametrize("statement", ANY_HARMLESS)
+def test_harmless_on_any_database(statement: str) -> None:
+    assert not any_database("BEGIN")(statement) & CHANGES
+
+
+@pytest.mark.parametrize("statement", ANY_CHANGING)
+def test_changing_on_any_database(statement: str) -> None:
+    assert any_database("BEGIN")(statement) & CHANGES == Change.SETTINGS
+
+
+@pytest.mark.parametrize(("statement", "asks"), ANY_ASKING)
+def test_questions_to_any_database(statement: str, asks: Trace) -> None:
+    assert any_database()(statement) & ASKS == asks
+
+
+def test_expressions_of_others_see_no_data() -> None:
+    told = Statements(
+        ["SELECT", "SET LOCAL"],
+        asking=r"\s*PRAGMA\s+\w+\s*",
+        changing=r"\binto\s+temp\b",
+        locking=r"\block_it\b",
+        beyond=r"\bruin\b",
+        typing=r"\blearn\b",
+        markers=("temp", "lock_it", "ruin", "learn"),
+    )
+    assert told("SELECT 1") == told("SELECT 1 FROM a -- into temp") == 0
+    assert told("SELECT 'into temp', 'lock_it'") & CHANGES == 0
+    assert told("set/**/local a = 1; pragma a") & CHANGES == 0
+    assert told("SELECT 1 INTO/* it */TEMP") & CHANGES == Change.SETTINGS
+    assert told("SELECT Lock_It('a')") & CHANGES == Change.LOCKS
+    assert told("SELECT ruin, learn") & CHANGES == Change.BEYOND | Change.TYPES
+    assert told("pragma a = 1") & CHANGES == Change.SETTINGS
+    assert Statements(["SELECT"], changing="a b")("SELECT a/**/b") & CHANGES

@@ -282,6 +282,10 @@ class ConnectorDriver(SessionDriver):
 
     def close(self, connection: Any) -> None:
         try:
+            # Or the driver would first read what nobody has read, for as long as that
+            # takes: for ever, if it was interrupted amid an answer.
+            with contextlib.suppress(AttributeError):  # the part in C just closes
+                connection.unread_result = False
             connection.close()
         finally:
             if handle := getattr(connection, "djpool_socket", None):

@@ -50,6 +50,10 @@ class ConnectorNativePool:
 
     def take(self, slot: Slot) -> None:
         slot.entry = None
+        while slot.entry is None:
+            slot.entry = self._next()
+
+    def _next(self) -> Entry | None:
         try:
             pooled = self.native.get_connection()
         except PoolError as error:
@@ -57,7 +61,10 @@ class ConnectorNativePool:
         # Not the proxy, which swallows attributes that are set on it.
         connection = pooled._cnx  # noqa: SLF001
         connection.is_connected = connection.djpool_is_connected
-        slot.entry = connection.djpool_entry
+        entry: Entry = connection.djpool_entry
+        # It came back here, and was then closed, if somebody was interrupted between
+        # the two.
+        return None if entry.connection is None else entry
 
     def give(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was lent

@@ -25,12 +25,10 @@ from djpool.adapters.mysql_errors import MySQLErrors
 from djpool.adapters.sockets import cut_off
 from djpool.core.adapter import Connector
 from djpool.core.session import (
-    ASKS,
     ASKS_ID,
     ASKS_PREVIOUS,
     DEFINING,
     ID_VARIABLES,
-    IN_DOUBT,
     LEAVES,
     LEAVES_ID,
     LEAVES_ROWS,
@@ -52,7 +50,7 @@ from djpool.core.session import (
     sets_last_id,
     variables,
 )
-from djpool.core.sql import MYSQL, RUN, Lexer, calls, words
+from djpool.core.sql import MYSQL, Lexer, calls, words
 
 # BEGIN is, unless more than WORK follows: MariaDB runs blocks. Of CALL, EXECUTE, DO,
 # HANDLER, XA and everything else that is not here, no text tells what it does.
@@ -117,9 +115,6 @@ class _MySQLStatements(Statements):
             verdict |= RUNS_LITERALS
         if first not in _CLOSED and not _leaves_none(part):
             verdict |= OPENS
-        if RUN in code:
-            # A comment that some servers run.
-            return verdict & ~ASKS | IN_DOUBT
         return verdict
 
     def judge_literals(self, text: str) -> int:

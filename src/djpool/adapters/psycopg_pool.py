@@ -8,6 +8,7 @@ that the server's answer reaches them, and hand the connection over: its
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from typing import Any
@@ -31,6 +32,10 @@ EXPECTED = ("reconnection attempt", "couldn't stop thread")
 
 class NothingReady(psycopg.OperationalError):
     """psycopg_pool wants a connection in place of one that djpool closed."""
+
+
+class Closed(LookupError):
+    """What psycopg_pool lent was closed already."""
 
 
 class Handed(psycopg.Connection[Any]):
@@ -105,7 +110,10 @@ class PsycopgNativePool:
         self.native.open()  # does nothing when it is open already
         # Perhaps another one that came free meanwhile. Then this one lies in
         # the pool, or goes to whoever was promised the other.
-        self.take(slot)
+        while True:
+            with contextlib.suppress(Closed):
+                self.take(slot)
+                return
 
     def take(self, slot: Slot) -> None:
         slot.entry = None
@@ -113,7 +121,13 @@ class PsycopgNativePool:
             connection = self.native.getconn(PATIENCE)
         except PoolTimeout as error:
             raise LookupError("psycopg_pool closed it by itself") from error
-        slot.entry = connection.djpool_entry
+        entry: Entry = connection.djpool_entry
+        if entry.connection is None:
+            # It came back here, and was then closed, because somebody was interrupted
+            # between the two.
+            self.drop(connection)
+            raise Closed("it was closed")
+        slot.entry = entry
 
     def give(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was lent
@@ -121,6 +135,7 @@ class PsycopgNativePool:
         slot.entry = None
 
     def drop(self, connection: Any) -> None:
+        connection.close()  # again, if somebody was interrupted who closed it
         self.native.putconn(connection)  # which strikes off what it finds closed
 
     def close(self) -> None:

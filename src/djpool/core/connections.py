@@ -297,8 +297,14 @@ class Connections:
             self.driver.close(connection)
         except Exception as error:  # noqa: BLE001 (it is gone either way)
             logger.debug("pool %r: while closing: %s", self.name, error)
+            # Perhaps of a time limit, and then it is open still.
+            with contextlib.suppress(Exception):
+                self.driver.close(connection)
         if self.native is not None:
-            self.native.drop(connection)
+            try:
+                self.native.drop(connection)
+            except Exception as error:  # noqa: BLE001 (it was interrupted when it had it)
+                logger.debug("pool %r: while striking off: %s", self.name, error)
         with self.gate.lock:
             counters = self.gate.counters
             counters.closed[cause.value] += 1

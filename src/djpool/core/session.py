@@ -1,10 +1,10 @@
-"""What a statement changes in its session, what it leaves there, and what it asks for.
+"""Judge statements: what they change in a session, what they leave, and what they ask.
 
-The text decides, as the program wrote it, and what is not known to be harmless counts
-as a change: a reset too many costs a round trip, one too few shows one request's
-settings to the next. What stands in literals is data, and decides nothing. What no
-text shows (a function of the project's that calls `set_config()`) is what
-`reset: "always"` is for.
+The text decides, as the program wrote it. Data in literals decides nothing. A statement
+that is not known to be harmless counts as a change: a reset too many costs a round
+trip, and one too few shows one request's settings to the next. Some changes no text
+shows, such as those of a project's own function that calls `set_config()`. For them
+there is `reset: "always"`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from djpool.core.sql import AnyLexer, Reading, calls, is_harmless, words
+from djpool.core.sql import RUN, AnyLexer, Reading, calls, is_harmless, words
 
 
 class Change(enum.IntFlag):
-    """What may be other than it was when the connection was made."""
+    """What may differ from how it was when the connection was made."""
 
     #: Settings, temporary objects and the like: of no concern to other sessions.
     SETTINGS = 1
-    #: Something that other sessions may be waiting for: a lock.
+    #: Locks, for which other sessions may be waiting.
     LOCKS = 2
-    #: The driver's own connection was in somebody's hands: anything.
+    #: Anything: project code has had the driver's own connection.
     UNKNOWN = 4
-    #: Types that connections learn when they are opened: all are replaced.
+    #: Types that connections learn when they are opened: djpool replaces all of them.
     TYPES = 8
-    #: Something that no driver here can bring back: the connection is closed.
+    #: What no driver here can bring back: djpool closes the connection.
     BEYOND = 16
 
 
 class Trace(enum.IntFlag):
     """What a statement leaves in its session, and what it asks for that is there."""
 
-    #: It may leave a transaction open of which the server does not tell the driver.
+    #: The statement may leave a transaction open, and its driver is perhaps not told.
     OPENS = 1 << 8
     #: It asks for the number that an earlier INSERT or a sequence gave.
     ASKS_ID = 1 << 9
@@ -49,7 +49,7 @@ class Trace(enum.IntFlag):
     LEAVES_ROWS = 1 << 13
 
 
-#: All bits of `Change`. The others of a verdict are bits of `Trace`.
+#: All bits of `Change`. The other bits of a verdict are those of `Trace`.
 CHANGES = 0b11111
 # Verdicts are plain numbers, because operations on enums take a microsecond.
 SETTINGS, LOCKS = int(Change.SETTINGS), int(Change.LOCKS)
@@ -60,8 +60,8 @@ ASKS_ROWS, LEAVES_ROWS = int(Trace.ASKS_ROWS), int(Trace.LEAVES_ROWS)
 ASKS, LEAVES = ASKS_ID | ASKS_ROWS | ASKS_PREVIOUS, LEAVES_ID | LEAVES_ROWS
 #: The verdict on a text that cannot be read.
 IN_DOUBT = SETTINGS | OPENS | LEAVES
-#: Of a statement that runs what its literals say: `Statements.judge_literals()` is
-#: asked, too. No verdict has it in the end.
+#: A judge's mark on a statement that runs what its literals say. For such a text
+#: `Statements` also asks `judge_literals()`, and takes the mark away.
 RUNS_LITERALS = 1 << 20
 
 
@@ -122,28 +122,27 @@ class Reader(Protocol):
 class Statements:
     """Judges statements by their texts. Thread-safe.
 
-    An adapter makes one for its database from what is harmless there. It can also
-    inherit from this class and override `judge()`.
+    An adapter makes one for its database from what is harmless there. For more than
+    expressions can tell, inherit from this class and override `judge()`.
 
     Args:
         harmless: First words, one or two, of statements that change nothing.
-        asking: What statements are as a whole that only ask; a regular expression,
-            as the next four are. Expressions see no comments and no literals, but a
-            space for each.
-        changing: What makes even one of these a change, wherever in its text it
-            stands.
-        locking: The same, of what takes locks.
-        beyond: The same, of what cannot be brought back.
-        typing: The same, of what changes the types that connections learn.
-        markers: In lower case: without one of them in a text, none of the expressions
-            matches. If there are none, every text is searched.
-        reader: Reads the texts. By default, each text is read as every dialect would
-            that djpool knows.
+        asking: A regular expression for whole statements that only ask. The four
+            arguments after it are expressions, too. They see a space in place of each
+            comment and each literal.
+        changing: What makes a statement a change, wherever in its text it stands.
+        locking: What takes locks, likewise.
+        beyond: What cannot be brought back, likewise.
+        typing: What changes the types that connections learn, likewise.
+        markers: Words in lower case. No expression matches a text without any of them.
+            If there are no markers, the expressions search every text.
+        reader: Reads the texts. The default reads each text as every dialect does that
+            djpool knows.
     """
 
-    # A text whose first word is one of `verbs` has this verdict, at first sight, unless
-    # it has one of these in it: what makes reading necessary, and (in lower case) what
-    # tells more about any statement.
+    # A text that begins with one of `verbs` has that verdict at first sight. It is read
+    # if it has one of `marks` in it, or (in lower case) one of `telling`: `marks`
+    # begin literals and comments, `telling` words say more about any statement.
     verbs: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(("select", "savepoint", "release"), 0),
         **dict.fromkeys(("insert", "update", "delete"), LEAVES),
@@ -155,9 +154,9 @@ class Statements:
         *("currval", "nextval", "lastval", "last_insert", "identity", "changes"),
         *("rowcount", "row_count", "found_rows", "next", "previous"),
     )
-    #: The quotes of names that may stand in such a text.
+    #: The quotes of names in such a text.
     quote: ClassVar[str] = '"'
-    #: True if a function that is not known may leave something, also in a query.
+    #: True if a query leaves something when it calls a function that is not known.
     wary: ClassVar[bool] = True
 
     #: First words of statements that leave nothing for a later question.
@@ -169,7 +168,7 @@ class Statements:
             *("drop", "truncate", "grant", "revoke", "comment", "analyze", "vacuum"),
         )
     )
-    #: First words of those that leave something only if a function does.
+    #: First words of statements that leave something only if a function does.
     calling: ClassVar[frozenset[str]] = frozenset(
         ("select", "values", "table", "explain", "create", "alter")
     )
@@ -270,6 +269,8 @@ class Statements:
             if part.empty:
                 continue
             found = self.judge(part) & ~answered
+            if RUN in code:
+                found = found & ~ASKS | IN_DOUBT  # some servers run that comment
             verdict |= found
             # What a later statement of this text asks for is left by this one.
             answered |= ASKS_PREVIOUS
@@ -444,7 +445,7 @@ def _calls_known(lowered: str) -> bool:
         return True
     for before in lowered.split("(")[:-1]:
         name = before.rstrip()
-        if name and (name[-1].isalnum() or name[-1] in '_"$'):
+        if name and (name[-1].isalnum() or name[-1] in '_$"`]'):
             name = name.rsplit(None, 1)[-1]
             if not is_harmless(name):
                 return False

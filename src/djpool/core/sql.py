@@ -105,6 +105,8 @@ MYSQL = Dialect(
 SQLITE = Dialect(names='"`[', endless=True, in_process=True)
 ORACLE = Dialect(q_literals=True, unsure_of_returns=True)
 
+# Makes no token of what is around it, as a space would of --''.
+_NEUTRAL = "~"
 _CLOSING = {"[": "]"}
 _SIMPLE = r"[\w$]+"
 _SIMPLE_NAME = re.compile(_SIMPLE)
@@ -152,11 +154,11 @@ class Lexer:
         texts = [text]
         if self._dialect.backslashes and "\\" in text:
             # Without its escapes a literal ends where it begins to be read.
-            without = text.replace("\\\\", "  ")
+            without = text.replace("\\\\", _NEUTRAL * 2)
             escaped = [f"\\{quote}" for quote in self._dialect.literals]
             if any(each in without for each in escaped):
                 for each in escaped:
-                    without = without.replace(each, "  ")
+                    without = without.replace(each, _NEUTRAL * 2)
                 texts.append(without)
         if self._dialect.running and "!" in text and _MAY_RUN.search(text):
             texts += [_MAY_RUN.sub(RUN, each) for each in texts]
@@ -239,7 +241,7 @@ class Lexer:
     def _without_doubled(self, text: str) -> str:
         # Two quotes in a row open and close nothing, wherever they stand.
         for quote in self._dialect.literals:
-            text = text.replace(quote * 2, " ")
+            text = text.replace(quote * 2, _NEUTRAL)
         return text
 
     def _until_left_open(self, pieces: list[str], stride: int) -> str:
