@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
+    from djpool.core.lease import Lease
     from djpool.wrapper import PooledWrapper
 
     _Base = CursorWrapper
@@ -149,13 +150,8 @@ class TrackedCursor(_Base):
             here = lease.owner is current_owner()
             foreign = not (here or db.allow_thread_sharing)
             if foreign or entry.calls or (COLLECTING and is_collecting()):
-                self.cursor, key = ENDED, id(driver_s)
                 del driver_s
-                db.djpool_cursors.forget(key, here=here)
-                if db.djpool_early and here and not COLLECTING:
-                    db.djpool_rest()
-                elif db.djpool_early:
-                    lease.pool.nudge()
+                self._djpool_abandon(lease, here=here)
                 return
         try:
             if entry is None:
@@ -174,6 +170,17 @@ class TrackedCursor(_Base):
             db.djpool_cursors.pop(id(driver_s), None)
             if db.djpool_early:
                 db.djpool_rest()
+
+    def _djpool_abandon(self, lease: Lease, *, here: bool) -> None:
+        """Leave the driver's cursor to the end of the lease. `here` is its thread."""
+        db, key, self.cursor = self.db, id(self.cursor), ENDED
+        db.djpool_cursors.forget(key, here=here)
+        if not db.djpool_early:
+            return
+        if here and not COLLECTING:
+            db.djpool_rest()
+        else:
+            lease.pool.nudge()
 
     def __del__(self) -> None:
         if self.djpool_open:

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RELEASES = ("request", "transaction")
 MAX_SIZE = 2
-# Statements to interrupt, for each driver, implementation and release.
-COUNT = int(
-    os.environ.get("DJPOOL_INTERRUPTED", "3000" if os.environ.get("CI") else "600")
-)
+# Statements to interrupt, for each driver, implementation and release. More take long:
+# DJPOOL_INTERRUPTED=3000 a minute or two for each.
+COUNT = int(os.environ.get("DJPOOL_INTERRUPTED", "300"))
 # Seconds that a worker may interrupt requests.
 LIMIT = 180
 
