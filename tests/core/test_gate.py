@@ -89,13 +89,13 @@ def test_a_slot_that_is_lost_reports_what_it_had(gate: Gate, lost: list[Any]) ->
     slot = open_one(gate)
     entry = slot.entry
     del slot
-    assert lost == [(entry, False)]
+    assert lost == [(entry, False, False)]
     assert gate.size == 1  # until somebody takes it back
 
 
 def test_the_right_to_open_is_reported_as_such(gate: Gate, lost: list[Any]) -> None:
     assert isinstance(gate.queue(0), Slot)
-    assert lost == [(None, True)]
+    assert lost == [(None, True, False)]
 
 
 def test_a_slot_given_up_reports_nothing(gate: Gate, lost: list[Any]) -> None:

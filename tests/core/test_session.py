@@ -225,3 +225,21 @@ def test_many_threads_and_few_connections() -> None:
     assert wrong == []
     site.wait()
     assert_capacity(site.pool, site.server)
+
+
+def test_one_that_is_lost_on_its_way_to_the_other_thread_keeps_nobody_out() -> None:
+    """An interruption strikes just when it was counted as about to be ready."""
+    site = Site()
+
+    def interrupted(_work: Any) -> bool:
+        raise KeyboardInterrupt
+
+    keeper = site.pool._keeper
+    assert keeper is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper.aside, "do", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            site.lease(Change.SETTINGS).release()
+    wait_until(lambda: site.pool.stats().in_use == 0, "it to come back")
+    assert_capacity(site.pool, site.server)
+    assert site.pool._gate.mending == 0

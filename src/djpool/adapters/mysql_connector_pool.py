@@ -8,6 +8,8 @@ hand over what they opened. So the lock is held for a moment only.
 
 from __future__ import annotations
 
+import queue
+from collections import deque
 from typing import Any
 
 from mysql.connector.errors import PoolError
@@ -16,6 +18,38 @@ from mysql.connector.pooling import CNX_POOL_MAXSIZE, MySQLConnectionPool
 from djpool.core.errors import OptionsError
 from djpool.core.options import PoolOptions
 from djpool.core.slot import Entry, Slot
+
+
+class _Idle:
+    """A queue in place of the driver's own, which is a `queue.Queue`.
+
+    The lock of that one stays locked for ever if a time limit strikes just when it is
+    taken. A deque's ends need no lock.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: deque[Any] = deque()
+
+    def put(self, item: Any, block: bool = True) -> None:
+        if self.full():
+            raise queue.Full
+        self._items.append(item)
+
+    def get(self, block: bool = True) -> Any:
+        try:
+            return self._items.popleft()
+        except IndexError:
+            raise queue.Empty from None
+
+    def full(self) -> bool:
+        return len(self._items) >= self._size
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def qsize(self) -> int:
+        return len(self._items)
 
 
 class ConnectorNativePool:
@@ -34,6 +68,7 @@ class ConnectorNativePool:
         self.native: Any = MySQLConnectionPool(
             pool_size=CNX_POOL_MAXSIZE, pool_name="djpool", pool_reset_session=False
         )
+        vars(self.native)["_cnx_queue"] = _Idle(CNX_POOL_MAXSIZE)
         # It wants some configuration before it takes anything; nothing is
         # connected with this one.
         self.native.set_config(autocommit=True)

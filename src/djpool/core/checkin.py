@@ -121,17 +121,17 @@ class Checkin:
         # For a lock, others may be waiting already.
         if self._aside is not None and not entry.changed & Change.LOCKS:
             self._connections.end_use(entry, self._clock())
-            self._gate.mend(1)
+            self._gate.mend(slot)
             if self._aside.do(functools.partial(self._restore_aside, slot)):
                 return
-            self._gate.mend(-1)
+            self._gate.mended(slot)
         self._restore_now(slot)
 
     def _restore_aside(self, slot: Slot) -> None:
         try:
             self._restore_now(slot)
         finally:
-            self._gate.mend(-1)
+            self._gate.mended(slot)
 
     def _restore_now(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased

@@ -32,7 +32,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from djpool.core.options import LONGEST
-from djpool.core.slot import Entry, Slot
+from djpool.core.slot import OnLost, Slot
 from djpool.core.stats import Counters
 
 # After so many seconds a connect is slow, and another may begin beside it: what it
@@ -83,7 +83,7 @@ class Gate:
         min_size: int,
         max_size: int,
         max_waiting: int | None,
-        on_lost: Callable[[Entry | None, bool], None],
+        on_lost: OnLost,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lock = threading.RLock()
@@ -267,10 +267,18 @@ class Gate:
             self._serves = True
             self._serve_locked()
 
-    def mend(self, change: int) -> None:
-        """One more (or, with -1, one fewer) is given back, and not ready yet."""
+    def mend(self, slot: Slot) -> None:
+        """It is given back, and not ready yet."""
         with self.lock:
-            self.mending += change
+            if not slot.mending:
+                self.mending += 1
+                slot.mending = True
+
+    def mended(self, slot: Slot) -> None:
+        """It is ready, or will not be."""
+        with self.lock:
+            self.mending -= slot.mending
+            slot.mending = False
             self._serve_locked()
 
     def lay_down(self, slot: Slot) -> None:
@@ -441,6 +449,8 @@ class Gate:
     def _remove_locked(self, slot: Slot) -> None:
         self.size -= 1
         self.opening -= slot.opening
+        self.mending -= slot.mending
+        slot.mending = False
         slot.on_lost = None
         self._tighten_locked()
         self._serve_locked()

@@ -226,9 +226,9 @@ class Pool:
             slot.entry.calls += 1  # so it is closed
         self.take_back(slot)
 
-    def _lose(self, entry: Entry | None, opening: bool) -> None:
+    def _lose(self, entry: Entry | None, opening: bool, mending: bool) -> None:
         """A slot was collected while it counted. Runs in finalisers: no locks."""
-        self._lost.append((entry, opening))
+        self._lost.append((entry, opening, mending))
         self.nudge()
 
     # -- upkeep -----------------------------------------------------------------

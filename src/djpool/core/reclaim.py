@@ -20,7 +20,7 @@ IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 LOOSE_PAUSE = 0.25
 
 # What finalisers found: see `Slot.on_lost`.
-Lost = deque[tuple[Entry | None, bool]]
+Lost = deque[tuple[Entry | None, bool, bool]]
 
 
 class Reclaim:
@@ -48,11 +48,11 @@ class Reclaim:
             self._checkin.take_back(slot)
         while self._lost:
             try:
-                entry, opening = self._lost.popleft()
+                entry, opening, mending = self._lost.popleft()
             except IndexError:
                 return  # another thread was faster
             slot = Slot()
-            slot.entry, slot.opening = entry, opening
+            slot.entry, slot.opening, slot.mending = entry, opening, mending
             slot.on_lost = self._connections.gate.on_lost
             if entry is None or entry.owner is None:
                 self._connections.discard(slot, CloseCause.BROKEN)

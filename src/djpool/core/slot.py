@@ -72,6 +72,11 @@ class Entry:
         self.uses = Durations()
 
 
+# Told what a slot had that is no more: its entry, and whether it was being opened, or
+# was given back and not ready yet. May only put on a queue.
+OnLost = Callable[["Entry | None", bool, bool], None]
+
+
 class Slot:
     """The right to one connection, of which a pool has `max_size`.
 
@@ -83,13 +88,14 @@ class Slot:
     must change together, in stores with no call between them.
     """
 
-    __slots__ = ("entry", "on_lost", "opening")
+    __slots__ = ("entry", "mending", "on_lost", "opening")
 
     def __init__(self) -> None:
         self.entry: Entry | None = None
         self.opening = False  # counts as being opened
+        self.mending = False  # counts as given back, and not ready yet
         # Set while the gate counts this slot; None once it was reported as lost.
-        self.on_lost: Callable[[Entry | None, bool], None] | None = None
+        self.on_lost: OnLost | None = None
 
     def moved(self) -> Slot:
         """The same right, in an object that the garbage collector has not found.
@@ -99,6 +105,7 @@ class Slot:
         """
         slot = Slot()
         slot.entry, slot.opening = self.entry, self.opening
+        slot.mending = self.mending
         slot.on_lost, self.on_lost = self.on_lost, None
         return slot
 
@@ -107,7 +114,7 @@ class Slot:
         # the callback may only put something on a queue.
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
-            on_lost(self.entry, self.opening)
+            on_lost(self.entry, self.opening, self.mending)
 
 
 def is_held(entry: Entry) -> bool:
