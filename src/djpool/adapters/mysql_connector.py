@@ -237,6 +237,9 @@ class ConnectorDriver(SessionDriver):
         # But it would also stumble over results that nobody has read.
         connection.is_connected = functools.partial(_is_usable, connection, part)
         connection.djpool_charset = connection.charset_id
+        # It sends a statement, and reads the answer as far as its rows; whether these
+        # were read the driver knows.
+        self.count_calls(connection, "cmd_query")
         return connection
 
     def doubt(self, connection: Any) -> None:
@@ -250,7 +253,11 @@ class ConnectorDriver(SessionDriver):
         part_of(connection).ping(connection, timeout)
 
     def at_rest(self, connection: Any) -> bool:
-        if not connection.is_connected() or connection.unread_result:
+        if (
+            not connection.is_connected()
+            or connection.unread_result
+            or connection.djpool_calls
+        ):
             return False
         status = part_of(connection).status(connection)
         return status & (IN_TRANSACTION | AUTOCOMMIT) == self._rest
@@ -258,6 +265,8 @@ class ConnectorDriver(SessionDriver):
     def come_to_rest(self, connection: Any) -> None:
         if not connection.is_connected() or connection.unread_result:
             raise ConnectionError("it is closed, or has results that nobody has read")
+        if connection.djpool_calls:
+            raise ConnectionError("a statement was interrupted")
         self.roll_back(connection)
         connection.autocommit = self._autocommit
         self.challenge(connection)

@@ -405,6 +405,28 @@ class SessionDriver(MySQLErrors):
         """Run a statement, and give its rows, as text or in bytes."""
         raise NotImplementedError
 
+    def count_calls(self, connection: Any, name: str) -> None:
+        """Count the calls of a connection's method that are not known to have ended.
+
+        For drivers that do not know themselves whether an answer is under way. So an
+        interruption is noticed, too, where the project uses the driver's own objects.
+        """
+        call = getattr(connection, name)
+        connection.djpool_calls = 0
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            connection.djpool_calls += 1
+            try:
+                answer = call(*args, **kwargs)
+            except Exception as error:
+                if self.answered(error):
+                    connection.djpool_calls -= 1
+                raise
+            connection.djpool_calls -= 1
+            return answer
+
+        setattr(connection, name, counted)
+
     def roll_back(self, connection: Any) -> None:
         """End the transaction, and begin none, whatever `completion_type` says."""
         self.rows(connection, "ROLLBACK AND NO CHAIN NO RELEASE")

@@ -148,6 +148,8 @@ class PyMySQLDriver(MySQLdbDriver):
         patience = connection._read_timeout  # noqa: SLF001
         if isinstance(patience, WhileConnecting):
             connection._read_timeout = patience.then  # noqa: SLF001
+        # It sends a statement, and reads the answer to its end.
+        self.count_calls(connection, "query")
         return connection
 
     def peek(self, connection: Any) -> bool:
@@ -167,12 +169,15 @@ class PyMySQLDriver(MySQLdbDriver):
             connection.open
             and not connection.server_status & (IN_TRANSACTION | MORE_RESULTS)
             and not _is_unread(connection)
+            and not connection.djpool_calls
             and connection.get_autocommit() == self._autocommit
         )
 
     def come_to_rest(self, connection: Any) -> None:
         if connection.server_status & MORE_RESULTS or _is_unread(connection):
             raise ConnectionError("there are results that nobody has read")
+        if connection.djpool_calls:
+            raise ConnectionError("a statement was interrupted")
         super().come_to_rest(connection)
         self.challenge(connection)
 
