@@ -41,6 +41,18 @@ ONCE = (
 )
 
 
+# What takes many minutes, and is run by hand: with DJPOOL_INTERRUPTED=600, say.
+BY_HAND = ("interruption/test_calls.py", "interruption/test_threads.py")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave that out, unless it is asked for."""
+    here = Path(__file__).parent
+    if "DJPOOL_INTERRUPTED" in os.environ or not collection_path.is_relative_to(here):
+        return None
+    return collection_path.relative_to(here).as_posix() in BY_HAND or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark it."""
     here = Path(__file__).parent

@@ -26,7 +26,7 @@ RELEASES = ("request", "transaction")
 MAX_SIZE = 2
 # Statements to interrupt, for each driver, implementation and release. More take long:
 # DJPOOL_INTERRUPTED=3000 a minute or two for each.
-COUNT = int(os.environ.get("DJPOOL_INTERRUPTED", "300"))
+COUNT = int(os.environ.get("DJPOOL_INTERRUPTED", "150"))
 # Seconds that a worker may interrupt requests.
 LIMIT = 180
 
