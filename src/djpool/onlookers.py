@@ -41,8 +41,10 @@ class StandIn:
         return self._djpool_raw.__class__
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._djpool_raw, name)
         lease = self._djpool_lease
+        if name == "close" and self._djpool_wrapper.djpool_lease is not lease:
+            return _nothing  # it is closed already for who has this
+        found = getattr(self._djpool_raw, name)
         if name not in lease.pool.looks and not name.endswith(_ERRORS):
             self._djpool_touch(name)
         return found
@@ -86,6 +88,10 @@ class StandIn:
                 f"connection.{name}: this connection has gone back to the pool"
             )
         wrapper.djpool_changed(Change.UNKNOWN, name)
+
+
+def _nothing() -> None:
+    pass
 
 
 def driver_s_object(seen: Any) -> Any:
