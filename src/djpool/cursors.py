@@ -95,6 +95,7 @@ class TrackedCursor(_Base):
         if id(self.cursor) not in self.db.djpool_cursors:
             self._djpool_gone()
         self.db.djpool_changed(Change.SETTINGS, procname)
+        self.db.djpool_leaves_all()
         self.db.djpool_told = True
         return super().callproc(procname, *args, **kwargs)
 
@@ -104,6 +105,8 @@ class TrackedCursor(_Base):
                 return True
             self._djpool_raise()
         found = super().__getattr__(attr)
+        if attr.startswith("copy"):  # rows into a table, unseen
+            self.db.djpool_leaves_all()
         if attr in REVEALING and not self.db.djpool_is_insider(sys._getframe(1)):  # noqa: SLF001
             lease = self.db.djpool_lease
             if attr == "connection" and lease is not None and lease.pool.looks:

@@ -264,14 +264,18 @@ class PooledWrapper(_Base):
     def validate_no_broken_transaction(self) -> None:
         # Each Django cursor calls this before it runs anything. So a cursor that is
         # not of djpool's making, and says nothing, is noticed here.
+        told, self.djpool_told = self.djpool_told, False
         if self.needs_rollback:
             super().validate_no_broken_transaction()
-        if self.djpool_told:
-            self.djpool_told = False
+        if told:
             self._djpool_left |= _RAN
         else:
             self.djpool_changed(Change.SETTINGS, "a cursor of another class")
             self._djpool_left = _EVERYTHING
+
+    def djpool_leaves_all(self) -> None:
+        """Something ran that may have left an answer to each question."""
+        self._djpool_left = _EVERYTHING
 
     def djpool_poolable(self) -> bool:
         """Whether this connection may come from a pool, whatever the settings say."""
@@ -487,6 +491,8 @@ class PooledWrapper(_Base):
         self._djpool_step(super().rollback)
 
     def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
+        if self._djpool_overdue:
+            self._djpool_end_overdue()
         self._djpool_step(super().set_autocommit, *args, **kwargs)
 
     def _djpool_step(

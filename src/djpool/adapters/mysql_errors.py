@@ -30,10 +30,33 @@ CLIENT = range(2000, 3000)
 NOT_SENT = (None, -1, 2055)
 
 
+# Where the drivers raise their errors, and Django's backends for them their own.
+_DRIVERS = ("MySQLdb.", "pymysql.", "mysql.connector.")
+_BACKENDS = ("django.db.backends.mysql.", "mysql.connector.django.")
+
+
+def _is_the_driver_s(error: BaseException) -> bool:
+    """True unless the error was raised elsewhere: by the handler of a signal, say.
+
+    A handler may well raise an error of the same class, with a number.
+    """
+    step = error.__traceback__
+    if step is None:
+        return True
+    while step.tb_next is not None:
+        step = step.tb_next
+    place = step.tb_frame.f_globals.get("__name__", "")
+    if type(error).__module__.startswith("django."):
+        return str(place).startswith(_BACKENDS)
+    return str(place).startswith((*_DRIVERS, *_BACKENDS, "djpool."))
+
+
 class MySQLErrors(Driver):
     """A driver whose errors have these numbers."""
 
     def answered(self, error: BaseException) -> bool:
+        if not _is_the_driver_s(error):
+            return False
         # Django raises one of its own classes for some; the hierarchy is PEP 249's.
         kinds = {kind.__name__ for kind in type(error).__mro__}
         number = number_of(error)
