@@ -71,6 +71,8 @@ HARMLESS = [
     "; ; -- nothing",
 ]
 CHANGING = [
+    "UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'",
+    'update "pg_catalog"."pg_settings" set setting = %s where name = %s',
     "SET statement_timeout = 1",
     "SET SESSION statement_timeout = 1",
     "set search_path to a",

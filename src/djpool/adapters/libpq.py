@@ -57,7 +57,7 @@ class _PostgreSQLStatements(Statements):
     marks = ("'", ";", "--", "/*", "$", "\0")
     telling = (
         *("temp", "set_config", "advisory", "dblink", "setseed", "pg_replication"),
-        *("currval", "lastval", "u&"),
+        *("currval", "lastval", "u&", "pg_settings"),
     )
     silent = Statements.silent | {
         *("listen", "unlisten", "notify", "discard", "load", "analyse", "security"),
@@ -78,6 +78,8 @@ class _PostgreSQLStatements(Statements):
             or ("set_config" in code and not _sets_locally(code))
             or ("u&" in code and _ESCAPED.search(code))
             or any(each in code for each in _CHANGING)
+            # An update of that view is what SET does.
+            or ("pg_settings" in code and "update" in part.words)
         ):
             verdict |= SETTINGS
         if "advisory" in code:
@@ -97,7 +99,9 @@ class _PostgreSQLStatements(Statements):
         code = part.code
         if "currval" not in code and "lastval" not in code:
             return 0
-        if part.first in DEFINING or draws(part):
+        # A table that is made from a query is made now, a view is not.
+        runs = part.first == "create" and "table" in part.words and "as" in part.words
+        if (part.first in DEFINING and not runs) or draws(part):
             return 0
         return ASKS_ID if calls(code) & {"currval", "lastval"} else 0
 
