@@ -316,10 +316,13 @@ class OpenCursors(dict[int, Any]):
     def close_forgotten(self) -> None:
         """Close those that nobody will, but not the ones on the server."""
         for key in list(self):
-            if self._is_closed(key):
-                del self[key]
-            elif self._is_forgotten(key) and not _is_named(self[key]):
-                _close(self.pop(key))
+            try:
+                if self._is_closed(key):
+                    del self[key]
+                elif self._is_forgotten(key) and not _is_named(self[key]):
+                    _close(self.pop(key))
+            except KeyError:
+                continue  # the garbage collector came, and `forget()` took it out
 
     def _is_forgotten(self, key: int) -> bool:
         if not _is_alone(self, key):

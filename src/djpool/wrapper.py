@@ -264,7 +264,9 @@ class PooledWrapper(_Base):
     def validate_no_broken_transaction(self) -> None:
         # Each Django cursor calls this before it runs anything. So a cursor that is
         # not of djpool's making, and says nothing, is noticed here.
-        told, self.djpool_told = self.djpool_told, False
+        told = self.djpool_told
+        if told:
+            self.djpool_told = False
         if self.needs_rollback:
             super().validate_no_broken_transaction()
         if told:

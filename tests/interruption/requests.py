@@ -31,8 +31,8 @@ PATIENCE = 12.0
 SLOW, ENOUGH_SLOW = 4.0, 3
 # After so many failures a worker ends.
 ENOUGH = 50
-# It tells so many of them in full.
-EXAMPLES = 12
+# It tells so many of each kind of failure in full.
+EXAMPLES = 6
 # This process's open files, where the system shows them.
 FILES = Path("/proc/self/fd")
 
@@ -206,9 +206,10 @@ class Requests:
             self._tell("error", after, error)
 
     def _tell(self, what: str, after: str, error: BaseException) -> None:
-        if len(self.counts.examples) < EXAMPLES:
+        examples = self.counts.examples
+        if sum(each.startswith(what) for each in examples) < EXAMPLES:
             told = f"{type(error).__name__}: {error}"
-            self.counts.examples.append(f"{what} after {after}: {told:.300}")
+            examples.append(f"{what} after {after}: {told:.300}")
 
     # -- Before and after all of them -------------------------------------------------
 

@@ -32,6 +32,16 @@ STRIKES: tuple[Strike, ...] = (TimeLimit, Stop)
 HANGS = 0.5
 
 
+def place_of(frame: FrameType | None) -> str:
+    """Return where a thread is: the innermost function, and three that called it."""
+    found: list[str] = []
+    while frame is not None and len(found) < 4:
+        name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+        found.append(f"{name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(found)
+
+
 class Alarm:
     """SIGALRM with a handler that raises. One at a time, in the main thread."""
 
@@ -40,11 +50,14 @@ class Alarm:
         self._strike: Strike = TimeLimit
         #: How often the handler has raised since the last `attempt()` began.
         self.rang = 0
+        #: The place where it has raised last.
+        self.where = ""
         signal.signal(signal.SIGALRM, self._ring)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._armed:
             self.rang += 1
+            self.where = place_of(frame)
             # After one exception, a driver may wait for ever for an answer that it
             # has read already.
             signal.setitimer(signal.ITIMER_REAL, HANGS)

@@ -109,10 +109,13 @@ def _strike_at_random(
         finished.append(True)
 
     error = by.attempt(ask_and_say, plot.moment(kind), strike)
-    struck = by.rang > 0 if isinstance(by, Alarm) else by.sent
-    if isinstance(by, Alarm):
-        requests.counts.hung += by.rang > 1
     after = f"{kind} ({_name(error)})"
+    if isinstance(by, Alarm):
+        struck = by.rang > 0
+        requests.counts.hung += by.rang > 1
+        after += f" at {by.where}" * struck
+    else:
+        struck = by.sent
     if not struck or isinstance(error, WrongAnswer):
         requests.judge(error, after)
     elif not finished:
@@ -126,7 +129,7 @@ def _strike_at_random(
         by.attempt(close, plot.moment("end"), strike)
         if by.rang:
             requests.counts.ends_interrupted += 1
-            after += ", its end interrupted, too"
+            after += f", its end interrupted at {by.where}"
     requests.end(after)
     del error
     requests.follow(after)
