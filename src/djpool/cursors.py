@@ -186,7 +186,7 @@ class TrackedCursor(_Base):
             lease.pool.nudge()
 
     def __del__(self) -> None:
-        if self.djpool_open:
+        if self.djpool_open and _ends is not None and not _ends():
             _forget(vars(self))
 
     def _djpool_gone(self) -> None:
@@ -229,14 +229,18 @@ class FetchingCursor(TrackedCursor):
             return self.cursor.fetchall()
 
 
+# None at the very end, when Python clears modules.
+_ends: Callable[[], bool] | None = sys.is_finalizing
+
+
 def _forget(attributes: dict[str, Any]) -> None:
     """A Django cursor is collected that nobody closed. Runs anywhere: no locks.
 
     Another Django cursor may have the driver's cursor by now.
     """
     db: PooledWrapper | None = attributes.get("db")
-    if db is None or sys.is_finalizing():
-        return  # it was never finished; or the process ends, and modules are gone
+    if db is None:
+        return  # it was never finished
     key = id(attributes.pop("cursor", None))
     lease = db.djpool_lease
     here = lease is not None and lease.owner is current_owner()

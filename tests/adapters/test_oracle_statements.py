@@ -94,11 +94,15 @@ ASKING = [
     'SELECT "NUMBERS".currval FROM DUAL',
     "SELECT numbers /* */ . currval FROM DUAL",
     "INSERT INTO item VALUES (shop_seq.CURRVAL)",
+    "SELECT a.NEXTVAL, b.CURRVAL FROM DUAL",
+    "CREATE TABLE item AS SELECT numbers.CURRVAL AS a FROM DUAL",
 ]
 ASKING_NOTHING = [
     "SELECT 'numbers.CURRVAL' FROM DUAL -- numbers.CURRVAL",
     "SELECT currval FROM shop",
     "INSERT INTO shop VALUES (numbers.NEXTVAL, numbers.CURRVAL)",
+    'INSERT INTO shop VALUES ("NUMBERS".CURRVAL, a.numbers.NEXTVAL)',
+    "BEGIN INSERT INTO shop VALUES (1); SELECT numbers.CURRVAL INTO :a FROM DUAL; END;",
     "INSERT INTO shop VALUES (1); SELECT numbers.CURRVAL FROM DUAL",
 ]
 LEAVING = [

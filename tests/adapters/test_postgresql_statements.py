@@ -154,6 +154,21 @@ ASKING = [
     "INSERT INTO item (a) VALUES (currval('shop_id_seq'))",
     "SELECT lastval(); INSERT INTO shop VALUES (1)",
     "SELECT lower('a'); SELECT currval('numbers')",
+    # They run from left to right.
+    "SELECT nextval('a'), currval('b')",
+    "SELECT currval('a'), nextval('a')",
+    "SELECT lastval(), nextval('a')",
+    "SELECT nextval('a'), currval(%s)",
+    "INSERT INTO shop VALUES (currval('b'), nextval('n'))",
+    "PREPARE a AS SELECT lastval()",
+    "DO $$ BEGIN PERFORM lastval(); END $$",
+    "DO $$ BEGIN PERFORM nextval('a'); PERFORM currval('b'); END $$",
+    "CREATE TABLE a AS SELECT lastval()",
+    # It cannot be read.
+    "SELECT lastval() -- \0",
+    # A name for a dollar quote may have any character beyond ASCII.
+    "SELECT $€$'$€$, lastval(), $€$'$€$",
+    "SELECT a\N{NO-BREAK SPACE}$$, lastval() AS b$$",
 ]
 ASKING_NOTHING = [
     "SELECT 'lastval()', \"lastval\" FROM shop -- lastval()",
@@ -161,13 +176,19 @@ ASKING_NOTHING = [
     "INSERT INTO shop VALUES (1); SELECT lastval()",
     "SELECT nextval('numbers'); SELECT currval('numbers')",
     "INSERT INTO shop (id, code) VALUES (nextval('n'), currval('n'))",
+    "SELECT nextval('a'), currval('a'), lastval()",
+    "SELECT pg_catalog.nextval ( 'a' ), pg_catalog . \"currval\"('a')",
+    "DO $$ BEGIN INSERT INTO shop VALUES (1); PERFORM lastval(); END $$",
+    "DO $$ BEGIN PERFORM nextval('a'); PERFORM currval('a'); END $$",
     "CREATE VIEW a AS SELECT lastval()",
     "CREATE FUNCTION a() RETURNS int BEGIN ATOMIC SELECT 1; SELECT lastval(); END",
 ]
 LEAVING = [
     "INSERT INTO shop VALUES (1)",
     "WITH a AS (SELECT 1) SELECT * FROM a",
-    "UPDATE shop SET a = 1",
+    "UPDATE shop SET a = nextval('numbers')",
+    "UPDATE shop SET a = my_function(1)",
+    "DELETE FROM shop WHERE a = my_function(1)",
     "COPY shop FROM STDIN",
     "CALL a()",
     "DO $$ BEGIN END $$",
@@ -204,6 +225,12 @@ LEAVING_NOTHING = [
     'ALTER TABLE "shop" ADD CONSTRAINT "a" UNIQUE ("b")',
     'DROP FUNCTION a("int")',
     "GRANT EXECUTE ON FUNCTION a(int) TO b",
+]
+# What a trigger draws then, no text shows.
+LEAVING_NO_NUMBER = [
+    "UPDATE shop SET a = 1",
+    "UPDATE shop SET a = 'x' WHERE b = lower('c')",
+    "DELETE FROM shop WHERE a = 1",
 ]
 
 
@@ -243,6 +270,11 @@ def test_what_leaves_an_answer(statement: str) -> None:
     assert statements(statement) & Trace.LEAVES_ID
 
 
+@pytest.mark.parametrize("statement", LEAVING_NO_NUMBER)
+def test_what_leaves_no_number(statement: str) -> None:
+    assert not statements(statement) & Trace.LEAVES_ID
+
+
 @pytest.mark.parametrize("statement", LEAVING_NOTHING)
 def test_what_leaves_none(statement: str) -> None:
     assert not statements(statement) & (Trace.LEAVES_ID | Trace.LEAVES_ROWS)
@@ -280,3 +312,13 @@ def test_it_remembers_few_and_short_ones() -> None:
     assert told("SELECT " + "1" * LONGEST) == 0
     assert len(told._known) <= MEMORY
     assert all(len(text) <= LONGEST for text in told._known)
+
+
+def test_what_psycopg2_composes() -> None:
+    """It has no text without a connection, and is read without its data."""
+    sql = pytest.importorskip("psycopg2.sql")
+    name, data = sql.Identifier("a", 'b"c'), sql.Literal("lastval()")
+    asks = sql.SQL("SELECT lastval(), {} FROM {}").format(data, name)
+    assert statements(asks) & Trace.ASKS_ID
+    plain = sql.SQL("SELECT {} FROM {} WHERE a = {}")
+    assert statements(plain.format(data, name, sql.Placeholder())) == 0

@@ -98,6 +98,10 @@ ASKING = [
     ("UPDATE shop SET a = changes()", Trace.ASKS_ROWS),
     ("SELECT changes(); UPDATE shop SET a = 1", Trace.ASKS_ROWS),
     ("UPDATE shop SET a = 1; SELECT last_insert_rowid()", Trace.ASKS_ID),
+    ("CREATE TABLE a AS SELECT last_insert_rowid() AS b", Trace.ASKS_ID),
+    ("CREATE TEMP TABLE a AS SELECT changes() AS b", Trace.ASKS_ROWS),
+    # Too many quotes to be read.
+    ("INSERT INTO a VALUES (last_insert_rowid(), '" + "''" * 2_000 + "')", ASKS),
 ]
 ASKING_NOTHING = [
     "SELECT 'changes()', last_insert_rowid FROM changes -- total_changes()",

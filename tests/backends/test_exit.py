@@ -32,6 +32,8 @@ ENDINGS = {
     "lease given back": "connection.close()",
     "lease out": "",
     "in a transaction": "connection.set_autocommit(False)",
+    "a module keeps a cursor": "django.kept = connection.cursor()",
+    "the script keeps a cursor": "kept = connection.cursor()",
     "a thread has one": (
         "t = threading.Thread(target=lambda: (connection.copy().ensure_connection(),"
         " time.sleep(60)), daemon=True); t.start(); time.sleep(0.2)"

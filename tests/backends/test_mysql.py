@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -351,3 +352,33 @@ def test_mysqlclient_s_library_may_be_out_of_reach(
     run(wrapper, "SET @mine = 1")
     assert give_back(wrapper).closed_total["reset"] == 1
     assert run(wrapper, "SELECT @mine") is None
+
+
+@pytest.mark.parametrize("engine", [*MYSQL, *CONNECTOR])
+def test_a_handler_that_asks_amid_a_statement(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """It gets its own answer, or an error; and so does the statement."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=5)
+    wrapper = connections[alias]
+    run(wrapper, "SELECT 1")
+    told: list[Any] = []
+
+    def ask(question: str) -> Any:
+        try:
+            return run(wrapper, question)
+        except Error as error:
+            return error
+
+    previous = signal.signal(signal.SIGALRM, lambda *_: told.append(ask("SELECT 7")))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        answer = ask("SELECT 42 + SLEEP(0.5)")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert told, "the signal has come"
+    assert isinstance(told[0], Error) or told[0] == 7
+    assert isinstance(answer, Error) or answer == 42
+    wrapper.close()
+    assert run(wrapper, "SELECT 8") == 8

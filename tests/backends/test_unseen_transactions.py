@@ -14,7 +14,7 @@ from django.db import connections
 import djpool
 from djpool.testing.watch import wait_until
 from tests.backends.conftest import MakeAlias, pooled, raw_of
-from tests.backends.engines import CONNECTOR, MYSQL
+from tests.backends.engines import CONNECTOR, MYSQL, engine_of
 from tests.backends.kinds import run
 
 BEGINNINGS = [
@@ -70,6 +70,58 @@ def test_an_acknowledged_row_is_kept(alias: str, beginning: str) -> None:
     come_back(alias)
     djpool.pool(alias).drain()
     assert [tuple(row) for row in run(wrapper, "SELECT * FROM djpool_money")] == [(42,)]
+
+
+def assert_a_row_is_kept(alias: str) -> None:
+    wrapper: Any = connections[alias]
+    come_back(alias)
+    run(wrapper, "INSERT INTO djpool_money VALUES (42)")
+    come_back(alias)
+    run(wrapper, "ROLLBACK AND NO CHAIN")
+    come_back(alias)
+    djpool.pool(alias).drain()
+    assert [tuple(row) for row in run(wrapper, "SELECT * FROM djpool_money")] == [(42,)]
+
+
+@pytest.mark.parametrize("engine", [*MYSQL, *CONNECTOR])
+@pytest.mark.parametrize("release", ["request", "transaction"])
+@pytest.mark.parametrize("reset", ["auto", "never"])
+def test_a_commit_of_the_driver_s_may_begin_one(alias: str, reset: str) -> None:
+    wrapper: Any = connections[alias]
+    with djpool.hold(alias):
+        run(wrapper, "SET completion_type = CHAIN")
+        wrapper.commit()
+    if reset == "never":
+        run(wrapper, "SET completion_type = NO_CHAIN")
+    assert_a_row_is_kept(alias)
+
+
+@pytest.mark.parametrize("engine", [*MYSQL, *CONNECTOR])
+@pytest.mark.parametrize("release", ["request", "transaction"])
+@pytest.mark.parametrize("reset", ["auto", "never"])
+def test_it_may_do_so_from_the_beginning(
+    engine: str, release: str, reset: str, make_alias: MakeAlias
+) -> None:
+    """The connection was told so when it was opened."""
+    alias = make_alias(
+        engine,
+        pool=engine_of(engine).pool
+        | {"max_size": 1, "timeout": 20, "release": release, "reset": reset},
+        OPTIONS={"init_command": "SET completion_type = CHAIN"},
+    )
+    wrapper: Any = connections[alias]
+    run(wrapper, "CREATE TABLE djpool_money (amount integer) ENGINE=InnoDB")
+    come_back(alias)
+    with djpool.hold(alias):
+        wrapper.commit()
+        run(wrapper, "INSERT INTO djpool_money VALUES (41)")  # in the next transaction
+    come_back(alias)
+    run(wrapper, "INSERT INTO djpool_money VALUES (42)")
+    come_back(alias)
+    run(wrapper, "ROLLBACK AND NO CHAIN")
+    assert [tuple(row) for row in run(wrapper, "SELECT * FROM djpool_money")] == [(42,)]
+    run(wrapper, "DROP TABLE djpool_money")
+    wrapper.close()
 
 
 @pytest.mark.parametrize("engine", [*MYSQL, *CONNECTOR])

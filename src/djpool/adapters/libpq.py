@@ -8,8 +8,6 @@ from typing import Any
 
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.session import (
-    ASKS_ID,
-    DEFINING,
     LOCKS,
     RUNS_LITERALS,
     SETTINGS,
@@ -18,8 +16,9 @@ from djpool.core.session import (
     MoreThanSettings,
     Part,
     Statements,
-    draws,
     has_phrase,
+    of_sequence,
+    runs_later,
 )
 from djpool.core.sql import POSTGRESQL, Lexer, calls, words
 
@@ -57,8 +56,9 @@ class _PostgreSQLStatements(Statements):
     marks = ("'", ";", "--", "/*", "$", "\0")
     telling = (
         *("temp", "set_config", "advisory", "dblink", "setseed", "pg_replication"),
-        *("currval", "lastval", "u&", "pg_settings"),
+        *("nextval", "setval", "currval", "lastval", "u&", "pg_settings"),
     )
+    questions = ("currval", "lastval")
     silent = Statements.silent | {
         *("listen", "unlisten", "notify", "discard", "load", "analyse", "security"),
         *("reindex", "cluster", "checkpoint", "begin", "end", "declare"),
@@ -86,9 +86,22 @@ class _PostgreSQLStatements(Statements):
             verdict |= _locks(part.words)
         return verdict
 
+    def text_of(self, statement: Any) -> str | None:
+        text = super().text_of(statement)
+        if text is not None:
+            return text
+        # What psycopg2 composes becomes text with a connection only, for the quotes of
+        # names and of data. Here they just have to be where they will be.
+        if (parts := getattr(statement, "seq", None)) is not None:
+            texts = [self.text_of(each) for each in parts]
+            return None if None in texts else "".join(filter(None, texts))
+        if (names := getattr(statement, "strings", None)) is not None:
+            return ".".join('"{}"'.format(each.replace('"', '""')) for each in names)
+        return "''" if hasattr(statement, "wrapped") else None
+
     def judge_literals(self, text: str) -> int:
         found = words(text)
-        verdict = _locks(found)
+        verdict = super().judge_literals(text) | _locks(found)
         for what in ("create", "alter", "drop"):
             for which in _TYPES:
                 if has_phrase(found, what, which):
@@ -99,11 +112,9 @@ class _PostgreSQLStatements(Statements):
         code = part.code
         if "currval" not in code and "lastval" not in code:
             return 0
-        # A table that is made from a query is made now, a view is not.
-        runs = part.first == "create" and "table" in part.words and "as" in part.words
-        if (part.first in DEFINING and not runs) or draws(part):
+        if runs_later(part) or not calls(code) & {"currval", "lastval"}:
             return 0
-        return ASKS_ID if calls(code) & {"currval", "lastval"} else 0
+        return of_sequence(part)
 
 
 # Django, and a project's own receivers of connection_created, look up what a connection

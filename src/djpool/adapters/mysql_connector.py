@@ -196,7 +196,10 @@ def _talks_to(handle: socket.socket, connection: Any) -> bool:
 
 
 def _is_usable(connection: Any, part: Part) -> bool:
-    return part.is_open(connection) and not part.status(connection) & MORE_RESULTS
+    # A signal's handler may ask amid a statement. The driver would then tell each of
+    # the two the other's answer.
+    amid = connection.djpool_calls or part.status(connection) & MORE_RESULTS
+    return not amid and part.is_open(connection)
 
 
 PYTHON_PART, C_PART = PythonPart(), CPart()

@@ -27,7 +27,6 @@ from djpool.core.adapter import Connector
 from djpool.core.session import (
     ASKS_ID,
     ASKS_PREVIOUS,
-    DEFINING,
     ID_VARIABLES,
     LEAVES,
     LEAVES_ID,
@@ -47,6 +46,8 @@ from djpool.core.session import (
     draws,
     empty_calls,
     has_phrase,
+    of_sequence,
+    runs_later,
     sets_last_id,
     variables,
 )
@@ -76,6 +77,7 @@ _LOCK_FUNCTIONS = frozenset(
     ("get_lock", "get_locks", "release_lock", "release_locks", "release_all_locks")
 )
 _LOCKED = frozenset(("table", "tables", "instance"))
+_LITERAL_NAME = re.compile(r"'(\w+)'")
 _INTO_VARIABLE = re.compile(r"\binto\s*@")
 
 
@@ -90,8 +92,9 @@ class _MySQLStatements(Statements):
     marks = ("'", '"', ";", "--", "/*", "#", "@", ":=", "\0")
     telling = (
         *("_lock", "last_insert_id", "lastval", "setval", "next", "previous"),
-        *("row_count", "found_rows"),
+        *("row_count", "found_rows", "session_variables"),
     )
+    questions = ("last_insert_id", "identity", "lastval", "row_count", "found_rows")
     quote = "`"
     wary = False
     silent = Statements.silent | {
@@ -111,20 +114,31 @@ class _MySQLStatements(Statements):
             verdict |= SETTINGS
         if "lock" in code or "flush" in code or "backup" in code:
             verdict |= _locks(part.words, only_functions=first in self.verbs)
-        if first in {"execute", "prepare", "begin"}:
+        if (
+            first in {"execute", "prepare", "begin"}
+            or (first == "show" and "variables" in part.words[1:3])
+            or "session_variables" in code
+        ):
             verdict |= RUNS_LITERALS
         if first not in _CLOSED and not _leaves_none(part):
             verdict |= OPENS
         return verdict
 
     def judge_literals(self, text: str) -> int:
-        return _locks(words(text))
+        verdict = super().judge_literals(text) | _locks(words(text))
+        named = variables(text) | set(_LITERAL_NAME.findall(text))
+        empty = empty_calls(text)
+        if "last_insert_id" in empty or named & ID_VARIABLES:
+            verdict |= ASKS_ID
+        if empty & {"row_count", "found_rows"} or named & PREVIOUS_VARIABLES:
+            verdict |= ASKS_PREVIOUS
+        return verdict
 
     def asks(self, part: Part) -> int:
         code, first = part.code, part.first
         if first in {"show", "get"}:
             return ASKS_PREVIOUS if asks_diagnostics(part) else 0
-        if first in DEFINING:
+        if runs_later(part):
             return 0
         verdict = 0
         if "@@" in code:
@@ -134,8 +148,8 @@ class _MySQLStatements(Statements):
             verdict |= ASKS_PREVIOUS if found & PREVIOUS_VARIABLES else 0
         if "last_insert_id" in code and "last_insert_id" in empty_calls(code):
             verdict |= ASKS_ID
-        if _asks_sequence(part) and not draws(part):
-            verdict |= ASKS_ID
+        if _asks_sequence(part):
+            verdict |= of_sequence(part)
         if ("row_count" in code or "found_rows" in code) and (
             empty_calls(code) & {"row_count", "found_rows"}
         ):

@@ -51,6 +51,10 @@ class MysqlclientDriver(MySQLdbDriver):
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
         connection.djpool_began = connection.djpool_known = False
+        # Then each COMMIT, which looks like any other, begins the next transaction.
+        mode = next(iter(self.rows(connection, "SELECT @@completion_type")))[0]
+        connection.djpool_chains = mode not in {"NO_CHAIN", b"NO_CHAIN"}
+        connection.djpool_doubted = connection.djpool_chains
         connection.djpool_charset = connection.character_set_name()
         # In the instance, where MySQLdb's cursors look first, and Django does.
         connection.query = self._beginning(connection, connection.query)
@@ -65,7 +69,9 @@ class MysqlclientDriver(MySQLdbDriver):
 
         def watch(statement: Any) -> Any:
             # By now it has the parameters in it, and these decide nothing.
-            if always or not connection.djpool_known:
+            if not connection.djpool_known:
+                connection.djpool_doubted = True
+            if always:
                 connection.djpool_began = True
             return query(statement)
 
@@ -91,12 +97,14 @@ class MysqlclientDriver(MySQLdbDriver):
     def at_rest(self, connection: Any) -> bool:
         return (
             not connection.djpool_began
+            and not connection.djpool_doubted
             and connection.get_autocommit() == self._autocommit
         )
 
     def come_to_rest(self, connection: Any) -> None:
         super().come_to_rest(connection)
         connection.djpool_began = False
+        connection.djpool_doubted = connection.djpool_chains
 
     def fileno(self, connection: Any) -> int | None:
         fd: int = connection.fileno()
@@ -121,6 +129,8 @@ class MysqlclientDriver(MySQLdbDriver):
 
 
 def _ending(connection: Any, end: Callable[[], None]) -> Callable[[], None]:
+    # It ends a transaction that is known of. What leaves doubt may have set
+    # `completion_type`, and so the end would be a beginning.
     def watch() -> None:
         end()
         connection.djpool_began = False

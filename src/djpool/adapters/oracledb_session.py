@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from djpool.core.session import (
-    ASKS_ID,
     BEYOND,
-    DEFINING,
     LOCKS,
     RUNS_LITERALS,
     SETTINGS,
@@ -27,7 +25,8 @@ from djpool.core.session import (
     MoreThanSettings,
     Part,
     Statements,
-    draws,
+    of_sequence,
+    runs_later,
 )
 from djpool.core.sql import ORACLE, Lexer
 
@@ -72,6 +71,7 @@ class _OracleStatements(Statements):
 
     marks = ("'", ";", "--", "/*", "\0")
     telling = ("dbms_", "nextval", "currval")
+    questions = ("currval",)
     silent = Statements.silent | {
         *("rename", "purge", "audit", "noaudit", "associate", "disassociate"),
     }
@@ -90,7 +90,7 @@ class _OracleStatements(Statements):
         return verdict
 
     def judge_literals(self, text: str) -> int:
-        verdict = 0
+        verdict = super().judge_literals(text)
         # In literals comments stay, and what looks like one in a text may be none.
         for each in {text, _COMMENTS.sub(" ", text)}:
             verdict |= _of_settings(each, _OF_TEXT) | _of_packages(each)
@@ -99,9 +99,9 @@ class _OracleStatements(Statements):
         return verdict
 
     def asks(self, part: Part) -> int:
-        if "currval" not in part.code or part.first in DEFINING or draws(part):
+        if "currval" not in part.code or runs_later(part):
             return 0
-        return ASKS_ID if _CURRENT.search(part.code) else 0
+        return of_sequence(part) if _CURRENT.search(part.code) else 0
 
 
 def _of_settings(code: str, setting: re.Pattern[str]) -> int:

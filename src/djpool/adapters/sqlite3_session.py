@@ -15,7 +15,6 @@ from djpool.core.session import (
     ASKS_ID,
     ASKS_ROWS,
     BEYOND,
-    DEFINING,
     LEAVES,
     LEAVES_ROWS,
     SETTINGS,
@@ -25,6 +24,7 @@ from djpool.core.session import (
     Part,
     Statements,
     empty_calls,
+    runs_later,
 )
 from djpool.core.sql import SQLITE, Lexer
 
@@ -75,6 +75,7 @@ class _SQLiteStatements(Statements):
     }
     marks = ("'", ";", "--", "/*", "`", "[", "\0")
     telling = ("temp", "load_extension", *_QUESTIONS)
+    questions = tuple(f"{each}(" for each in _QUESTIONS)
     wary = False
     silent = Statements.silent | {
         *("select", "values", "explain", "create", "alter", "pragma", "reindex"),
@@ -100,7 +101,7 @@ class _SQLiteStatements(Statements):
         return part.first == "pragma" or super().is_harmless(part)
 
     def asks(self, part: Part) -> int:
-        if part.first in DEFINING or not any(each in part.code for each in _QUESTIONS):
+        if runs_later(part) or not any(each in part.code for each in _QUESTIONS):
             return 0
         empty = empty_calls(part.code)
         verdict = ASKS_ID if "last_insert_rowid" in empty else 0

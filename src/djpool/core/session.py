@@ -145,7 +145,8 @@ class Statements:
     # begin literals and comments, `telling` words say more about any statement.
     verbs: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(("select", "savepoint", "release"), 0),
-        **dict.fromkeys(("insert", "update", "delete"), LEAVES),
+        **dict.fromkeys(("update", "delete"), LEAVES_ROWS),
+        "insert": LEAVES,
     }
     marks: ClassVar[Sequence[str]] = (
         *("'", ";", "--", "/*", "\\", "#", "`", "[", "$", "@", "\0"),
@@ -154,9 +155,15 @@ class Statements:
         *("currval", "nextval", "lastval", "last_insert", "identity", "changes"),
         *("rowcount", "row_count", "found_rows", "next", "previous"),
     )
+    #: Parts of the questions for what an earlier statement left. A text with one of
+    #: them that cannot be read asks for all of it.
+    questions: ClassVar[Sequence[str]] = (
+        *("currval", "lastval", "last_insert", "identity", "rowcount", "row_count"),
+        *("found_rows", "changes("),
+    )
     #: The quotes of names in such a text.
     quote: ClassVar[str] = '"'
-    #: True if a query leaves something when it calls a function that is not known.
+    #: True if a statement leaves a number when it calls a function that is not known.
     wary: ClassVar[bool] = True
 
     #: First words of statements that leave nothing for a later question.
@@ -221,7 +228,7 @@ class Statements:
         return self._learn(statement) if verdict is None else verdict
 
     def _learn(self, statement: Any) -> int:
-        text = _text_of(statement)
+        text = self.text_of(statement)
         if text is None:
             return IN_DOUBT
         verdict = self._at_first_sight(text)
@@ -247,7 +254,7 @@ class Statements:
                 return None
         if text.count(self.quote) % 2:
             return None
-        if verdict == 0 and self.wary and not _calls_known(lowered):
+        if self.wary and not verdict & LEAVES_ID and not _calls_known(lowered):
             return None
         return verdict
 
@@ -257,7 +264,9 @@ class Statements:
             verdict |= self._of_statements(reading.statements)
             complete = complete or reading.complete
         if not complete:
-            return IN_DOUBT
+            lowered = text.lower()
+            asks = ASKS if any(each in lowered for each in self.questions) else 0
+            return IN_DOUBT | asks
         if verdict & RUNS_LITERALS:
             verdict = verdict & ~RUNS_LITERALS | self.judge_literals(text.lower())
         return verdict
@@ -270,7 +279,7 @@ class Statements:
                 continue
             found = self.judge(part) & ~answered
             if RUN in code:
-                found = found & ~ASKS | IN_DOUBT  # some servers run that comment
+                found |= IN_DOUBT  # some servers run that comment
             verdict |= found
             # What a later statement of this text asks for is left by this one.
             answered |= ASKS_PREVIOUS
@@ -292,7 +301,19 @@ class Statements:
             verdict |= kind if expression.search(code) else 0
         return verdict
 
-    # -- one statement -------------------------------------------------------------
+    # -- what others may override --------------------------------------------------
+
+    def text_of(self, statement: Any) -> str | None:
+        """Return the text of what a cursor's `execute()` takes; None if it has none."""
+        if isinstance(statement, str):
+            return statement
+        try:
+            if isinstance(statement, (bytes, bytearray)):
+                return statement.decode()
+            text = statement.as_string(None)  # psycopg's composed statements
+        except Exception:  # noqa: BLE001 (whatever it is, it cannot be read)
+            return None
+        return text if isinstance(text, str) else None
 
     def judge(self, part: Part) -> int:
         """Return what one statement of a text may do."""
@@ -301,7 +322,7 @@ class Statements:
 
     def judge_literals(self, text: str) -> int:
         """Return what a text in lower case may do, if its literals are run as well."""
-        return 0
+        return ASKS_ID if asks_undrawn(text) else 0
 
     def is_harmless(self, part: Part) -> bool:
         """Tell whether the first words of a statement say that it changes nothing."""
@@ -318,7 +339,7 @@ class Statements:
         code, first = part.code, part.first
         if first in {"show", "get"}:
             return ASKS_PREVIOUS if asks_diagnostics(part) else 0
-        if first in DEFINING or not any(each in code for each in self.telling):
+        if runs_later(part) or not any(each in code for each in self.telling):
             return 0
         verdict, found, empty = 0, variables(code), empty_calls(code)
         if (
@@ -327,8 +348,8 @@ class Statements:
             or calls(code) & {"currval", "lastval"}
             or has_phrase(part.words, "previous", "value", "for")
             or _CURRENT.search(code)
-        ) and not draws(part):
-            verdict |= ASKS_ID
+        ):
+            verdict |= of_sequence(part)
         if "rowcount" in found or empty & {"changes", "total_changes", "rowcount_big"}:
             verdict |= ASKS_ROWS
         if found & PREVIOUS_VARIABLES or empty & {"row_count", "found_rows"}:
@@ -340,6 +361,15 @@ class Statements:
         first = part.first
         if first in self.silent or (first == "begin" and part.second in _BEGINS):
             return 0
+        if first in {"update", "delete"}:
+            verdict = LEAVES_ROWS
+            if (
+                draws(part)
+                or sets_last_id(part.code)
+                or not calls_nothing_unknown(part)
+            ):
+                verdict |= LEAVES_ID
+            return verdict
         if first not in self.calling or runs_after_all(part):
             return LEAVES
         if first == "create" and not _ROUTINES.isdisjoint(part.words[:4]):
@@ -351,8 +381,8 @@ class Statements:
 
 # -- what the judgements share -----------------------------------------------------
 
-#: First words of statements that define what runs later, or tell how it would.
-DEFINING = frozenset(("create", "alter", "drop", "comment", "explain", "prepare"))
+# First words of statements that define what runs later, or tell how it would.
+_DEFINING = frozenset(("create", "alter", "drop", "comment", "explain"))
 #: System variables that hold the number that an INSERT gave.
 ID_VARIABLES = frozenset(("last_insert_id", "identity", "insert_id"))
 #: System variables that tell about the statement before.
@@ -371,6 +401,18 @@ _VARIABLES = re.compile(
     r"@@[\s`]*(?:(?:session|local|global)[\s`]*\.[\s`]*)?([^\W\d][\w$]*)"
 )
 _CURRENT = re.compile(r"\.\s*currval\b")
+_DRAWING = frozenset(("nextval", "setval", "next"))
+_USES = re.compile(
+    r"""(?<![\w$])(?:
+    (?P<block>begin|declare|do)\b
+    | (?P<insert>insert|merge)\b
+    | (?P<call>nextval|setval|currval|lastval)["`\]]?\s*\(
+      \s*(?P<argument>'[^']*'|[^\s'(),]*)
+    | (?P<value>next|previous)\s+value\s+for\s+(?P<sequence>[^\s'(),;]*)
+    | (?P<owner>[\w$#]+)"?\s*\.\s*"?(?P<attribute>nextval|currval)\b(?!"?\s*\()
+    )""",
+    re.VERBOSE,
+)
 _CALLS = re.compile(r"(?<![\w$])([\w$]+)[\"`\]]?\s*\(\s*(\)?)")
 
 
@@ -409,6 +451,58 @@ def asks_diagnostics(part: Part) -> bool:
         or part.words[1:3] == ["count", "warnings"]
         or part.words[1:3] == ["count", "errors"]
     )
+
+
+def runs_later(part: Part) -> bool:
+    """Tell whether a statement only defines or explains what it says."""
+    if part.first not in _DEFINING:
+        return False
+    if part.first != "create":
+        return True
+    # A table that is made from a query is made now, a view is not.
+    found = part.words
+    made = "table" in found[1:5] or "materialized" in found[1:4]
+    return not made or "as" not in found
+
+
+def of_sequence(part: Part) -> int:
+    """Return the verdict on a question about a sequence's number.
+
+    What the same statement draws it may ask for. Which that is the literals say.
+    """
+    return RUNS_LITERALS if draws(part) else ASKS_ID
+
+
+def asks_undrawn(text: str) -> bool:
+    """Tell whether a text asks for the number of a sequence that it did not draw.
+
+    `text` is in lower case, with its literals: on PostgreSQL they name sequences.
+    Functions are called from left to right, and blocks run from the beginning.
+    Oracle draws before it asks.
+    """
+    uses = list(_USES.finditer(text))
+    drawn = {use["owner"] for use in uses if use["attribute"] == "nextval"}
+    in_block = False
+    for use in uses:
+        name = _bare(use["argument"] or use["sequence"] or use["owner"] or "")
+        verb = use["call"] or use["value"] or use["attribute"]
+        if use["block"]:
+            in_block = True
+        elif use["insert"]:
+            if in_block:
+                return False  # it draws by a default, or in a trigger
+        elif verb in _DRAWING:
+            drawn.add(name)
+        elif name not in drawn if name else (verb != "lastval" or not drawn):
+            return True
+    return False
+
+
+def _bare(name: str) -> str:
+    """Return the name of a sequence without quotes; "" if data will tell it."""
+    if any(each in name for each in "%?:"):
+        return ""
+    return name.replace('"', "").replace("`", "")
 
 
 def draws(part: Part) -> bool:
@@ -450,19 +544,6 @@ def _calls_known(lowered: str) -> bool:
             if not is_harmless(name):
                 return False
     return True
-
-
-def _text_of(statement: Any) -> str | None:
-    if isinstance(statement, str):
-        return statement
-    try:
-        if isinstance(statement, (bytes, bytearray)):
-            return statement.decode()
-        # psycopg's composed statements. Those of psycopg2 want a connection.
-        text = statement.as_string(None)
-    except Exception:  # noqa: BLE001 (whatever it is, it cannot be read)
-        return None
-    return text if isinstance(text, str) else None
 
 
 # -- any database ------------------------------------------------------------------

@@ -113,12 +113,15 @@ _SIMPLE_NAME = re.compile(_SIMPLE)
 _NESTING = re.compile(r"/\*|\*/")
 _RETURN = re.compile(r"\r(?!\n)")
 _MAY_RUN = re.compile(r"/\*[mM]?!")
-_WORD = r"[^\W\d][\w$]*"
+# To servers every character beyond ASCII is a letter.
+_LETTER = "a-zA-Z_\x80-\U0010ffff"
+_WORD = f"[{_LETTER}][{_LETTER}0-9$]*"
 # Several words. What is behind the last of them decides how that one is read, so it is
 # left for the next search.
-_PHRASE = r"[^\W\d][\w\s(),.=]*[\s(),.=]"
-_DOLLARS = r"\$(?:[^\W\d]\w*)?\$"
-_NUMBER_AND_DOLLARS = rf"\$?\d[\w.]*{_DOLLARS}"
+_BETWEEN = r" \t\r\n\f\v(),.="
+_PHRASE = f"[{_LETTER}][{_LETTER}0-9{_BETWEEN}]*[{_BETWEEN}]"
+_DOLLARS = rf"\$(?:[{_LETTER}][{_LETTER}0-9]*)?\$"
+_NUMBER_AND_DOLLARS = rf"\$?[0-9][{_LETTER}0-9.]*{_DOLLARS}"
 # Pairs of quotes in q'[…]'; any other character is its own partner.
 _Q_PAIRS = {"[": "]", "{": "}", "(": ")", "<": ">"}
 
@@ -405,7 +408,7 @@ def _opening(dialect: Dialect) -> re.Pattern[str]:
     if dialect.dollars:
         alternatives.append(_NUMBER_AND_DOLLARS)
     # Words are tokens because they may have dollars in them.
-    alternatives.append(rf"({_PHRASE}|{_WORD}|\$?\d[\w.]*)")
+    alternatives.append(rf"({_PHRASE}|{_WORD}|\$?[0-9][{_LETTER}0-9.]*)")
     if dialect.dollars:
         alternatives.append(_DOLLARS)
     alternatives += [re.escape(each) for each in dialect.literals + dialect.names]
