@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PoolTimeout,
     )
     from djpool.other_backends import pooled
+    from djpool.swap import install
 
 __all__ = [
     "Histogram",
@@ -29,6 +30,7 @@ __all__ = [
     "PoolTimeout",
     "close_all",
     "hold",
+    "install",
     "pool",
     "pooled",
     "stats",
@@ -46,6 +48,7 @@ _HOMES = {
         "PoolTimeout",
     ),
     "djpool.other_backends": ("pooled",),
+    "djpool.swap": ("install",),
 }
 
 
