@@ -418,7 +418,7 @@ def test_min_size_is_filled_and_max_idle_closes_without_anybody_asking(
         one(wrapper)
     for wrapper in wrappers:
         wrapper.close()
-    assert pool.stats().size == 3
+    assert pool.stats().opened_total == 3
     wait_until(lambda: pool.stats().size == 1, "idle ones to be closed")
     assert pool.stats().closed_total["idle"] == 2
 
