@@ -89,7 +89,7 @@ class Checkout:
         connections = self._connections
         try:
             while not slot.opening:
-                # Without an entry, the native pool had none after all.
+                # Without an entry, the native pool had lost its connection.
                 if slot.entry is not None:
                     cause = connections.fault(slot.entry, deadline)
                     if cause is None:

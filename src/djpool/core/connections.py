@@ -250,10 +250,15 @@ class Connections:
     # -- laying down, closing -----------------------------------------------------
 
     def take_native(self, slot: Slot) -> None:
-        """Have the native pool, where there is one, fill a slot that was free."""
+        """Have the native pool, where there is one, lend what a free slot has.
+
+        Afterwards the slot has no connection if the native pool has lost it.
+        """
         if self.native is not None and not slot.opening:
-            with contextlib.suppress(LookupError):
+            try:
                 self.native.take(slot)
+            except LookupError:
+                self.close(slot, CloseCause.BROKEN)
 
     def put_aside(self, slot: Slot) -> None:
         """Lay down a connection that was out for upkeep only."""

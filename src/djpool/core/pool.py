@@ -171,6 +171,7 @@ class Pool:
             try:
                 self._native.take(slot)
             except LookupError:
+                self._connections.close(slot, CloseCause.BROKEN)
                 return self._acquire_slowly(slot, timeout)
         entry: Entry = slot.entry  # type: ignore[assignment]  # it lay in the stack
         now = self._clock()
