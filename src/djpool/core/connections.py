@@ -259,6 +259,9 @@ class Connections:
                 self.native.take(slot)
             except LookupError:
                 self.close(slot, CloseCause.BROKEN)
+            except BaseException:
+                self.abandon(slot)
+                raise
 
     def put_aside(self, slot: Slot) -> None:
         """Lay down a connection that was out for upkeep only."""
@@ -277,7 +280,22 @@ class Connections:
                 logger.exception("pool %r: the native pool took none back", self.name)
                 self.discard(slot, CloseCause.BROKEN)
                 return
+            except BaseException:
+                self.abandon(slot)
+                raise
         self.gate.lay_down(slot)
+
+    def abandon(self, slot: Slot) -> None:
+        """An exception struck on the slot's way: have it closed by another thread.
+
+        Does nothing for a slot that does not count any more.
+        """
+        entry = slot.entry
+        if entry is not None and slot.on_lost is not None:
+            entry.calls += 1
+            if entry.owner is not None:
+                self.end_use(entry, self.clock())
+        slot.lose()
 
     def discard(self, slot: Slot, cause: CloseCause) -> None:
         """Close the connection, then let the next caller in its place. Never raises.

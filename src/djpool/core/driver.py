@@ -159,7 +159,7 @@ class NativePool(Protocol):
     capacity: int | None
 
     def join(self, slot: Slot) -> None:
-        """Enter a new connection, that of `slot`, into the books, as one that is lent."""
+        """Enter the new connection of `slot` into the books, as one that is lent."""
 
     def take(self, slot: Slot) -> None:
         """Lend the connection of `slot`. Raises LookupError if it is not there."""
