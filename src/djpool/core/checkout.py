@@ -73,8 +73,8 @@ class Checkout:
                     until = deadline  # what it failed of may be why
                 turn = None
                 if patience and until > now:
-                    turn = self._try_queue(until - now, first=True)
-                if not isinstance(turn, Slot):
+                    turn, _ = self._try_queue(until - now, first=True)
+                if turn is None:
                     self.share(error, deadline)
                     raise
             slot = turn
@@ -122,26 +122,28 @@ class Checkout:
 
     def _queue(self, seconds: float, patience: float, *, first: bool = False) -> Slot:
         """Queue for a slot; `patience` is for the message if none comes."""
-        turn = self._try_queue(seconds, first=first)
-        if isinstance(turn, Slot):
-            return turn
-        if isinstance(turn, Refused):
-            raise self._refusal(turn, patience)
-        raise without_frames(turn)
+        slot, why = self._try_queue(seconds, first=first)
+        if slot is not None:
+            return slot
+        if isinstance(why, BaseException):
+            raise without_frames(why)
+        raise self._refusal(why, patience)
 
     def _try_queue(
         self, seconds: float, *, first: bool
-    ) -> Slot | Refused | BaseException:
-        turn = None
+    ) -> tuple[Slot | None, Refused | BaseException]:
+        """Queue for a slot; return it, or None and why there is none."""
+        turn: Slot | Refused | BaseException = Refused.TIMEOUT
         try:
             turn = self._gate.queue(seconds, first=first)
             if isinstance(turn, Slot):
                 self._connections.take_native(turn)
-            return turn
+                return turn, Refused.TIMEOUT
         except BaseException:
             if isinstance(turn, Slot):
                 self._connections.abandon(turn)
             raise
+        return None, turn
 
     def share(self, error: Exception, deadline: float) -> None:
         """A connect failed: tell of it, in the log and to those who wait for it."""
