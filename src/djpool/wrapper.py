@@ -299,8 +299,7 @@ class PooledWrapper(_Base):
         self.djpool_judge = changes
         self.djpool_setup = []
         try:
-            with self._djpool_in_place():
-                super().connect()
+            self._djpool_in_place(super().connect)
             connection = self.connection
             if connection is None:
                 raise InterfaceError(
@@ -314,22 +313,26 @@ class PooledWrapper(_Base):
         self.connection = None
         return connection
 
-    @contextmanager
-    def _djpool_in_place(self) -> Iterator[None]:
-        """Be `connections[alias]` in this thread for as long as the block runs.
+    def _djpool_in_place(self, connect: Callable[[], None]) -> None:
+        """Connect, and be `connections[alias]` in this thread meanwhile.
 
         Receivers of connection_created may query (that of django.contrib.postgres
         does), and by that name: whoever has it otherwise is waiting for this one.
         """
         if self.alias not in connections:
-            yield
+            connect()
             return
         other = connections[self.alias]
-        connections[self.alias] = self
         try:
-            yield
+            try:
+                connections[self.alias] = self
+                connect()
+            finally:
+                connections[self.alias] = other
         finally:
-            connections[self.alias] = other
+            # A signal's handler may have raised just before it was put back.
+            if connections[self.alias] is self:
+                connections[self.alias] = other
 
     @contextmanager
     def djpool_with(self, given: Given, place: str) -> Iterator[None]:
@@ -597,14 +600,17 @@ class PooledWrapper(_Base):
         self._djpool_raw = self.djpool_lease = self.djpool_entry = None
 
     def djpool_let_go(self, lease: Lease, *, dead: bool, over: bool) -> bool:
-        mine = self._thread_ident == lease.owner.ident  # type: ignore[attr-defined]
-        if dead and (self.allow_thread_sharing or not mine):
+        its_own = self._thread_ident == lease.owner.ident  # type: ignore[attr-defined]
+        if dead and (self.allow_thread_sharing or not its_own):
             # Another thread may well be using it: one that it is shared with, or the
             # one whose it is, and which had shared it with the dead.
             return False
-        if not self._djpool_using.acquire(blocking=False):
-            return False
+        using = self._djpool_using
+        # This thread has the lock if a signal's handler has interrupted its use.
+        held = using._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 (threading.Condition asks, too)
         try:
+            if not (held or using.acquire(blocking=False)):
+                return False
             if self.djpool_lease is not lease:
                 return False  # it is just being given back
             if over and lease.owner.is_idle():
@@ -622,7 +628,9 @@ class PooledWrapper(_Base):
             finally:
                 self.dec_thread_sharing()
         finally:
-            self._djpool_using.release()
+            # Also if an exception has struck just when the lock was taken.
+            if not held and using._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+                using.release()
         return True
 
     def djpool_forked(self, lease: Lease) -> list[Any]:

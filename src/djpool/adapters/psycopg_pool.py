@@ -4,18 +4,22 @@ psycopg_pool connects in a worker thread, retries with growing pauses, and says
 why it fails in the log only. djpool's callers connect themselves instead, so
 that the server's answer reaches them, and hand the connection over: its
 `connection_class` is a hook to take one that is ready in place of connecting.
+
+Its workers have nothing to do: they take their work from a `queue.Queue`, whose lock
+stays locked for ever if a time limit strikes a caller just when it is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections import deque
+import threading
 from typing import Any
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from djpool.adapters.kept import Kept, Topic
 from djpool.core.errors import OptionsError
 from djpool.core.options import PoolOptions
 from djpool.core.slot import Entry, Slot
@@ -23,7 +27,7 @@ from djpool.core.slot import Entry, Slot
 # Long enough never to come due; psycopg_pool has no word for "never", and
 # infinity overflows its scheduler. djpool's own limits apply.
 NEVER = 4_000_000.0
-# Seconds to wait for what must be there already.
+# More than no seconds, for a connection that is there: psycopg_pool wants some.
 PATIENCE = 5.0
 PREFIX = "djpool "
 # How those of its warnings begin that say no more than that it was left alone.
@@ -34,22 +38,18 @@ class NothingReady(psycopg.OperationalError):
     """psycopg_pool wants a connection in place of one that djpool closed."""
 
 
-class Closed(LookupError):
-    """What psycopg_pool lent was closed already."""
-
-
 class Handed(psycopg.Connection[Any]):
-    """A `connection_class` whose connections come from a queue."""
+    """A `connection_class` whose connections are handed over by djpool."""
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:  # noqa: ARG003
-        """The connection that was handed over first.
+        """The connection that this thread handed over last.
 
         Raises:
-            NothingReady: None was. djpool opens one when somebody wants it.
+            NothingReady: It has not. djpool opens one when somebody wants it.
         """
         try:
-            return kwargs["ready"].popleft()
+            return kwargs["handed"].connections[-1]
         except IndexError:
             raise NothingReady("djpool opens connections when wanted") from None
 
@@ -87,8 +87,11 @@ class PsycopgNativePool:
             "connection_class": Handed,
             "open": False,
         }
-        self._ready: deque[Any] = deque()
+        self._handed = Topic()
+        self._opened = False
         reserved = settings.keys() - {"num_workers"} | {"conninfo", "kwargs", "check"}
+        # A worker would reset a connection while djpool lends it already.
+        reserved |= {"reset", "close_returns"}
         if twice := sorted(reserved & options.native.keys()):
             raise OptionsError(
                 f"native: {', '.join(twice)} cannot be passed on to psycopg_pool: "
@@ -96,47 +99,58 @@ class PsycopgNativePool:
             )
         try:
             self.native: ConnectionPool[Any] = ConnectionPool(
-                **settings | {"kwargs": {"ready": self._ready}} | dict(options.native)
+                **settings | {"kwargs": {"handed": self._handed}} | dict(options.native)
             )
         except (TypeError, ValueError) as error:
             raise OptionsError(f"native: psycopg_pool refuses it: {error}") from error
+        self._idle = vars(self.native)["_pool"] = Kept()
         # Adding the same filter again does nothing.
         logging.getLogger("psycopg.pool").addFilter(_own_affairs)
 
     def join(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it is new
-        entry.connection.djpool_entry = entry
-        self._ready.append(entry.connection)
-        self.native.open()  # does nothing when it is open already
-        # Perhaps another one that came free meanwhile. Then this one lies in
-        # the pool, or goes to whoever was promised the other.
-        while True:
-            with contextlib.suppress(Closed):
-                self.take(slot)
-                return
+        connection = entry.connection
+        connection.djpool_entry = entry
+        if not self._opened:
+            self._open()
+        with self.native._lock:  # noqa: SLF001 (it counts in its workers only)
+            self.native._nconns += 1  # noqa: SLF001
+            connection.djpool_counts = True
+        # What its workers call to connect.
+        self._handed.during(connection, self.native._connect)  # noqa: SLF001
+
+    def _open(self) -> None:
+        """Start its threads, in a thread that no handler of a signal interrupts."""
+
+        def run() -> None:
+            with contextlib.suppress(PoolClosed):  # meanwhile: it lends no more
+                self.native.open()
+
+        opener = threading.Thread(target=run, daemon=True)
+        opener.start()
+        opener.join()
+        self._opened = True
 
     def take(self, slot: Slot) -> None:
-        slot.entry = None
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was given
         try:
-            connection = self.native.getconn(PATIENCE)
-        except PoolTimeout as error:
+            self._idle.wanted.during(entry.connection, self.native.getconn, PATIENCE)
+        except (IndexError, PoolTimeout, PoolClosed) as error:
             raise LookupError("psycopg_pool closed it by itself") from error
-        entry: Entry = connection.djpool_entry
-        if entry.connection is None:
-            # It came back here, and was then closed, because somebody was interrupted
-            # between the two.
-            self.drop(connection)
-            raise Closed("it was closed")
-        slot.entry = entry
 
     def give(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was lent
         self.native.putconn(entry.connection)
-        slot.entry = None
 
     def drop(self, connection: Any) -> None:
-        connection.close()  # again, if somebody was interrupted who closed it
-        self.native.putconn(connection)  # which strikes off what it finds closed
+        # It is there if it was closed because giving it back was interrupted.
+        self._idle.discard(connection)
+        counts = getattr(connection, "djpool_counts", False)
+        with self.native._lock:  # noqa: SLF001 (putconn() would leave it to a worker)
+            if counts:
+                connection.djpool_counts = False
+                self.native._nconns -= 1  # noqa: SLF001
+        connection._pool = None  # noqa: SLF001 (or the two refer to each other)
 
     def close(self) -> None:
         # Its two threads end at once unless the machine is very busy, and end

@@ -59,6 +59,16 @@ class Checkin:
             self._postponed.append(slot.moved())
             self._connections.nudge()
             return
+        mark = slot.returning = object()
+        try:
+            self._take_back(slot)
+        except BaseException:
+            # If the mark is another one, the slot is the next caller's already.
+            if slot.returning is mark:
+                self._connections.abandon(slot)
+            raise
+
+    def _take_back(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
         if entry.calls:
             logger.info(
@@ -102,6 +112,7 @@ class Checkin:
         if entry.owner is not None:
             self._connections.end_use(entry, now)
         if self._stacks:
+            slot.returning = None
             self._free.append(slot)
             if self._waiters:
                 self._gate.serve()
@@ -122,12 +133,27 @@ class Checkin:
         if self._aside is not None and not entry.changed & Change.LOCKS:
             self._connections.end_use(entry, self._clock())
             self._gate.mend(slot)
-            if self._aside.do(functools.partial(self._restore_aside, slot)):
+            if self._hand_over(slot, self._aside):
                 return
             self._gate.mended(slot)
         self._restore_now(slot)
 
-    def _restore_aside(self, slot: Slot) -> None:
+    def _hand_over(self, slot: Slot, aside: Aside) -> bool:
+        """Have the other thread restore it; False if that one is busy."""
+        mark, slot.returning = slot.returning, None
+        # The thread that takes it from here has it, also if this one is interrupted.
+        handed, done = [slot], False
+        try:
+            done = aside.do(functools.partial(self._restore_aside, handed))
+        finally:
+            if not done and _taken_from(handed) is not None:
+                slot.returning = mark
+        return done
+
+    def _restore_aside(self, handed: list[Slot]) -> None:
+        slot = _taken_from(handed)
+        if slot is None:
+            return
         try:
             self._restore_now(slot)
         finally:
@@ -152,3 +178,10 @@ class Checkin:
             self._gate.counters.resets += 1
         entry.changed = 0
         self._come_back(slot, entry)
+
+
+def _taken_from(handed: list[Slot]) -> Slot | None:
+    try:
+        return handed.pop()
+    except IndexError:
+        return None

@@ -87,25 +87,22 @@ class Connections:
         """
         started = self.clock()
         try:
-            connection = self._connect(deadline)
+            entry = self._connect(slot, deadline)
         except Exception as error:
             self.gate.back_off(self.outage.failed(without_frames(error)))
             raise
-        now = self.clock()
-        slot.entry = Entry(connection, now, self._expiry(now))
-        slot.entry.on_orphaned = self.nudge
         with self.gate.lock:
-            self.books.add(slot.entry)
+            self.books.add(entry)
         if self.native is not None:
             self.native.join(slot)
-        self.gate.opened(slot, now - started)
+        self.gate.opened(slot, entry.opened_at - started)
         if self.outage.failures:
             self._tell_of_recovery()
         self._watch()
 
-    def _connect(self, deadline: float) -> Any:
+    def _connect(self, slot: Slot, deadline: float) -> Entry:
         try:
-            return self._try_to_connect(deadline)
+            return self._try_to_connect(slot, deadline)
         except Exception as error:
             if self._renew is None or not self.driver.refuses_login(error):
                 raise
@@ -115,26 +112,27 @@ class Connections:
             time.sleep(RENEWAL_PAUSE)
             if self.clock() >= deadline:
                 raise
-        return self._try_to_connect(deadline)
+        return self._try_to_connect(slot, deadline)
 
-    def _try_to_connect(self, deadline: float) -> Any:
+    def _try_to_connect(self, slot: Slot, deadline: float) -> Entry:
+        connection = None
         try:
             connection = self.driver.connect(deadline - self.clock())
             if self.resets:
-                self._remember(connection)
-        except Exception:
-            with self.gate.lock:
-                self.gate.counters.open_errors += 1
+                self.driver.remember(connection)
+            now = self.clock()
+            entry = Entry(connection, now, self._expiry(now))
+            entry.on_orphaned = self.nudge
+            slot.entry = entry
+        except BaseException as error:
+            if connection is not None:
+                with contextlib.suppress(Exception):  # it is the other one that counts
+                    self.driver.close(connection)
+            if isinstance(error, Exception):
+                with self.gate.lock:
+                    self.gate.counters.open_errors += 1
             raise
-        return connection
-
-    def _remember(self, connection: Any) -> None:
-        try:
-            self.driver.remember(connection)
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is the other one that counts
-                self.driver.close(connection)
-            raise
+        return entry
 
     def _expiry(self, now: float) -> float:
         lifetime = self.options.max_lifetime
@@ -250,10 +248,18 @@ class Connections:
     # -- laying down, closing -----------------------------------------------------
 
     def take_native(self, slot: Slot) -> None:
-        """Have the native pool, where there is one, fill a slot that was free."""
+        """Have the native pool, where there is one, lend what a free slot has.
+
+        Afterwards the slot has no connection if the native pool has lost it.
+        """
         if self.native is not None and not slot.opening:
-            with contextlib.suppress(LookupError):
+            try:
                 self.native.take(slot)
+            except LookupError:
+                self.close(slot, CloseCause.BROKEN)
+            except BaseException:
+                self.abandon(slot)
+                raise
 
     def put_aside(self, slot: Slot) -> None:
         """Lay down a connection that was out for upkeep only."""
@@ -272,7 +278,22 @@ class Connections:
                 logger.exception("pool %r: the native pool took none back", self.name)
                 self.discard(slot, CloseCause.BROKEN)
                 return
+            except BaseException:
+                self.abandon(slot)
+                raise
         self.gate.lay_down(slot)
+
+    def abandon(self, slot: Slot) -> None:
+        """An exception struck on the slot's way: have it closed by another thread.
+
+        Does nothing for a slot that does not count any more.
+        """
+        entry = slot.entry
+        if entry is not None and slot.on_lost is not None:
+            entry.calls += 1
+            if entry.owner is not None:
+                self.end_use(entry, self.clock())
+        slot.lose()
 
     def discard(self, slot: Slot, cause: CloseCause) -> None:
         """Close the connection, then let the next caller in its place. Never raises.

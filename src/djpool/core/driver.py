@@ -148,9 +148,9 @@ class Driver:
 class NativePool(Protocol):
     """A driver's own pool, as the keeper of connections that are idle.
 
-    Never asked for more than was given to it. Thread-safe; called without a
-    lock. Which connection it lends is its own choice, so a slot gets whatever
-    connection comes out, with that connection's entry.
+    Thread-safe; called without a lock. It lends to a slot the connection that the
+    slot has given, and no other: an exception may interrupt each of these methods at
+    any point, and then the slot's connection is closed, and `drop()` is called.
     """
 
     #: The pool itself, for those who know it.
@@ -159,16 +159,19 @@ class NativePool(Protocol):
     capacity: int | None
 
     def join(self, slot: Slot) -> None:
-        """Enter a new connection, that of `slot`, into the books, and lend one."""
+        """Enter the new connection of `slot` into the books, as one that is lent."""
 
     def take(self, slot: Slot) -> None:
-        """Lend a connection to `slot`. Raises LookupError if there is none."""
+        """Lend the connection of `slot`. Raises LookupError if it is not there."""
 
     def give(self, slot: Slot) -> None:
-        """Take back what was lent to `slot`."""
+        """Take back the connection of `slot`."""
 
     def drop(self, connection: Any) -> None:
-        """Strike off the books a connection that was lent, and is closed."""
+        """Strike off the books a connection that is closed.
+
+        It may be in any state: lent, given back, or in between.
+        """
 
     def close(self) -> None:
         """Lend no more. Must not wait for anything."""

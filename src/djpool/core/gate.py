@@ -137,14 +137,15 @@ class Gate:
                 refused = self._join_locked(waiter, timeout, first=first)
             if refused is not None:
                 return refused
-            while self._goes_on_waiting(waiter, ends):
+            while waiter.slot is None and self._goes_on_waiting(waiter, ends):
                 pass
+            return self._leave_queue(waiter)
         except BaseException:
+            # Nobody else has this waiter by then, so its slot can be had from it again.
             turn = self._leave_queue(waiter)
             if isinstance(turn, Slot):
                 self.lay_down(turn)
             raise
-        return self._leave_queue(waiter)
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
@@ -161,13 +162,15 @@ class Gate:
 
     def _join_locked(
         self, waiter: Waiter, timeout: float, *, first: bool
-    ) -> Slot | Refused | None:
-        """Join the queue, or say at once what comes of it."""
+    ) -> Refused | None:
+        """Join the queue, or say why not. A slot that is free it gets at once."""
         if self.closed:
             return Refused.CLOSED
         patient = timeout > 0
-        if not self.waiters and (slot := self._admit_locked(patient)) is not None:
-            return slot
+        if not self.waiters:
+            waiter.slot = self._admit_locked(patient)
+            if waiter.slot is not None:
+                return None
         if not patient:
             self.counters.timeouts += 1
             return Refused.TIMEOUT
@@ -210,9 +213,8 @@ class Gate:
             with contextlib.suppress(ValueError):  # gone, as is usual once served
                 self.waiters.remove(waiter)
                 self._serve_locked()  # the next in the queue may need an alarm
-            slot, waiter.slot = waiter.slot, None
-            if slot is not None:
-                return slot
+            if waiter.slot is not None:
+                return waiter.slot
             if waiter.failure is not None:
                 return waiter.failure
             if self.closed:
@@ -235,24 +237,36 @@ class Gate:
         somebody opens one already: then it is to queue, as the first, because one
         connection often serves all whose own were lost together.
         """
-        with self.lock:
-            if not self.closed and self.free:
-                try:
-                    other = self.free.pop()
-                except IndexError:
-                    pass  # somebody was faster
-                else:
-                    self.size -= 1
-                    slot.on_lost = None
+        other = None
+        try:
+            with self.lock:
+                other = self._pop_for_locked(slot)
+                if other is not None:
                     return other
-            now = self._clock()
-            if patient and (self.opening or now < self._paused_until):
-                self._remove_locked(slot)
-                return None
-            self._begun = now
-            self.opening += 1
-            slot.opening = True
-            return slot
+                now = self._clock()
+                if patient and (self.opening or now < self._paused_until):
+                    self._remove_locked(slot)
+                    return None
+                self._begun = now
+                self.opening += 1
+                slot.opening = True
+                return slot
+        except BaseException:
+            if other is not None:
+                other.lose()
+            raise
+
+    def _pop_for_locked(self, slot: Slot) -> Slot | None:
+        """A free slot in place of `slot`, if there is one."""
+        if self.closed or not self.free:
+            return None
+        try:
+            other = self.free.pop()
+        except IndexError:
+            return None  # somebody was faster
+        self.size -= 1
+        slot.on_lost = None
+        return other
 
     # -- out ----------------------------------------------------------------
 
@@ -286,6 +300,7 @@ class Gate:
         if slot.opening:
             self.remove(slot)
             return
+        slot.returning = None
         self.free.append(slot)
         if self.waiters:
             self.serve()

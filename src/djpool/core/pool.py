@@ -102,6 +102,8 @@ class Pool:
         self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back
+        #: An exception struck on a slot's way: its connection is to be closed.
+        self.abandon = self._connections.abandon
         #: A statement failed: perhaps the server is to be left.
         self.notice = Failover(self._connections).notice
         # Looked up once, for the hot path.
@@ -163,30 +165,35 @@ class Pool:
         """
         if self._waiters or self._gate.barred:
             return self._acquire_slowly(None, timeout)
+        slot = None
         try:
-            slot = self._free.pop()
-        except IndexError:
-            return self._acquire_slowly(None, timeout)
-        if self._native is not None:
             try:
-                self._native.take(slot)
-            except LookupError:
+                slot = self._free.pop()
+            except IndexError:
+                return self._acquire_slowly(None, timeout)
+            if self._native is not None:
+                self._connections.take_native(slot)
+                if slot.entry is None:
+                    return self._acquire_slowly(slot, timeout)
+            entry: Entry = slot.entry  # type: ignore[assignment]  # it lay in the stack
+            now = self._clock()
+            if (
+                now >= entry.expires_at
+                or now - entry.idle_since > self._fresh_for
+                or entry.suspect
+                or (
+                    now - entry.idle_since > self._look_after
+                    and self._peek is not None
+                    and not self._peek(entry.connection)
+                )
+            ):
                 return self._acquire_slowly(slot, timeout)
-        entry: Entry = slot.entry  # type: ignore[assignment]  # it lay in the stack
-        now = self._clock()
-        if (
-            now >= entry.expires_at
-            or now - entry.idle_since > self._fresh_for
-            or entry.suspect
-            or (
-                now - entry.idle_since > self._look_after
-                and self._peek is not None
-                and not self._peek(entry.connection)
-            )
-        ):
-            return self._acquire_slowly(slot, timeout)
-        entry.direct += 1
-        return self._lend(slot, entry, now)
+            entry.direct += 1
+            return self._lend(slot, entry, now)
+        except BaseException:
+            if slot is not None:
+                self._connections.abandon(slot)
+            raise
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
         """Lease a connection after queueing, or after a look at the one in `slot`."""
@@ -197,15 +204,20 @@ class Pool:
         patience = self.options.timeout if timeout is None else timeout
         # Who does not want to queue may still open a connection.
         deadline = started + (patience or self.options.timeout)
-        if slot is None:
-            slot = self._checkout.queue(patience)
-        slot = self._checkout.insist(slot, patience, deadline)
-        entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
-        now = self._clock()
-        with self._gate.lock:
-            self._gate.counters.acquired += 1
-            self._gate.counters.waits.add(now - started)
-        return self._lend(slot, entry, now)
+        try:
+            if slot is None:
+                slot = self._checkout.queue(patience)
+            slot = self._checkout.insist(slot, patience, deadline)
+            entry: Entry = slot.entry  # type: ignore[assignment]  # it is sound
+            now = self._clock()
+            with self._gate.lock:
+                self._gate.counters.acquired += 1
+                self._gate.counters.waits.add(now - started)
+            return self._lend(slot, entry, now)
+        except BaseException:
+            if slot is not None:
+                self._connections.abandon(slot)
+            raise
 
     def _lend(self, slot: Slot, entry: Entry, now: float) -> Lease:
         owner = current_owner()

@@ -88,7 +88,7 @@ class Slot:
     must change together, in stores with no call between them.
     """
 
-    __slots__ = ("entry", "mending", "on_lost", "opening")
+    __slots__ = ("entry", "mending", "on_lost", "opening", "returning")
 
     def __init__(self) -> None:
         self.entry: Entry | None = None
@@ -96,6 +96,8 @@ class Slot:
         self.mending = False  # counts as given back, and not ready yet
         # Set while the gate counts this slot; None once it was reported as lost.
         self.on_lost: OnLost | None = None
+        # An object of the call that takes it back, until that hands it over.
+        self.returning: object = None
 
     def moved(self) -> Slot:
         """The same right, in an object that the garbage collector has not found.
@@ -110,9 +112,18 @@ class Slot:
         return slot
 
     def __del__(self) -> None:
-        # Runs wherever the last reference went, perhaps inside a lock of ours:
-        # the callback may only put something on a queue.
-        on_lost, self.on_lost = self.on_lost, None
+        # Runs wherever the last reference went, perhaps inside a lock of ours.
+        self.lose()
+
+    def lose(self) -> None:
+        """Report what it had: nobody will use it.
+
+        The frames that an exception went through can keep a slot from its finaliser
+        for as long as the exception is kept. So a function that sees an exception come
+        calls this for the slot that it moves.
+        """
+        # The callback may only put something on a queue.
+        on_lost, self.on_lost = getattr(self, "on_lost", None), None
         if on_lost is not None:
             on_lost(self.entry, self.opening, self.mending)
 
