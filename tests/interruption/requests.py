@@ -265,17 +265,22 @@ class Requests:
         until = time.monotonic() + PATIENCE
         while True:
             gc.collect()
-            found = count_sockets(self.plan["port"])
+            found = count_sockets(self.plan["host"], self.plan["port"])
             enough = not found or found <= self.counts.size
             if enough or time.monotonic() > until:
                 return found
             time.sleep(0.01)
 
 
-def count_sockets(port: int | None) -> int | None:
-    """Return how many sockets of this process lead to a server's port.
+def count_sockets(host: str, port: int | None) -> int | None:
+    """Return how many sockets of this process lead to a server.
 
     None if the system does not show them, or if there is no server.
+
+    Args:
+        host: As `DATABASES` says it: the path of a Unix socket, or of its folder, if it
+            begins with a slash.
+        port: The server's port; None if there is no server.
     """
     if port is None or not FILES.is_dir():
         return None
@@ -286,7 +291,17 @@ def count_sockets(port: int | None) -> int | None:
             if not stat.S_ISSOCK(status.st_mode):
                 continue
             with socket.socket(fileno=os.dup(int(each.name))) as handle:
-                internet = handle.family == socket.AF_INET
-                if internet and handle.getpeername()[1] == port:
+                if leads_to(handle, host, port):
                     found.add(status.st_ino)  # one connection may have two handles
     return len(found)
+
+
+def leads_to(handle: socket.socket, host: str, port: int) -> bool:
+    """Return True if the other end of a connected socket is this server."""
+    peer = handle.getpeername()
+    if handle.family == socket.AF_UNIX:
+        # Both ends of a pair have no name.
+        named = isinstance(peer, str) and bool(peer)
+        return named and f"{peer}/".startswith(f"{host}/")
+    internet = handle.family in {socket.AF_INET, socket.AF_INET6}
+    return internet and bool(peer[1] == port)

@@ -49,7 +49,9 @@ def cut_off(fd: int | None, timeout: float) -> Iterator[None]:
     if fd is None:
         yield
         return
-    with socket.socket(fileno=os.dup(fd)) as handle:
+    # os.dup() would return a number that is nobody's if an exception strikes just then.
+    with socket.socket() as handle:
+        os.dup2(fd, handle.fileno(), inheritable=False)
         watchdog = threading.Timer(timeout, _shut_down, [handle])
         watchdog.daemon = True
         watchdog.start()

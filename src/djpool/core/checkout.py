@@ -56,7 +56,7 @@ class Checkout:
             self._connections.nudge()  # somebody is to look again later
         if patience:
             self._refuse_the_hopeless()
-        return self._turn(self._gate.queue(patience), patience)
+        return self._queue(patience, patience)
 
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """`make_sound()`, and again where that failed and waiting can help."""
@@ -73,12 +73,11 @@ class Checkout:
                     until = deadline  # what it failed of may be why
                 turn = None
                 if patience and until > now:
-                    turn = self._gate.queue(until - now, first=True)
-                if not isinstance(turn, Slot):
+                    turn, _ = self._try_queue(until - now, first=True)
+                if turn is None:
                     self.share(error, deadline)
                     raise
             slot = turn
-            self._connections.take_native(slot)
 
     def make_sound(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.
@@ -108,21 +107,43 @@ class Checkout:
 
     def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """After the connection of this slot was closed: another turn."""
-        other = self._gate.replace(slot, patient=patience > 0)
-        if other is not None:
-            self._connections.take_native(other)
-            return other
-        turn = self._gate.queue(deadline - self._clock(), first=True)
-        return self._turn(turn, self._connections.options.timeout)
+        other = None
+        try:
+            other = self._gate.replace(slot, patient=patience > 0)
+            if other is not None:
+                self._connections.take_native(other)
+                return other
+        except BaseException:
+            if other is not None:
+                self._connections.abandon(other)
+            raise
+        seconds = deadline - self._clock()
+        return self._queue(seconds, self._connections.options.timeout, first=True)
 
-    def _turn(self, turn: Slot | Refused | BaseException, patience: float) -> Slot:
-        """What came of queueing: a slot, or the error for it."""
-        if isinstance(turn, Slot):
-            self._connections.take_native(turn)
-            return turn
-        if isinstance(turn, Refused):
-            raise self._refusal(turn, patience)
-        raise without_frames(turn)
+    def _queue(self, seconds: float, patience: float, *, first: bool = False) -> Slot:
+        """Queue for a slot; `patience` is for the message if none comes."""
+        slot, why = self._try_queue(seconds, first=first)
+        if slot is not None:
+            return slot
+        if isinstance(why, BaseException):
+            raise without_frames(why)
+        raise self._refusal(why, patience)
+
+    def _try_queue(
+        self, seconds: float, *, first: bool
+    ) -> tuple[Slot | None, Refused | BaseException]:
+        """Queue for a slot; return it, or None and why there is none."""
+        turn: Slot | Refused | BaseException = Refused.TIMEOUT
+        try:
+            turn = self._gate.queue(seconds, first=first)
+            if isinstance(turn, Slot):
+                self._connections.take_native(turn)
+                return turn, Refused.TIMEOUT
+        except BaseException:
+            if isinstance(turn, Slot):
+                self._connections.abandon(turn)
+            raise
+        return None, turn
 
     def share(self, error: Exception, deadline: float) -> None:
         """A connect failed: tell of it, in the log and to those who wait for it."""

@@ -87,25 +87,22 @@ class Connections:
         """
         started = self.clock()
         try:
-            connection = self._connect(deadline)
+            entry = self._connect(slot, deadline)
         except Exception as error:
             self.gate.back_off(self.outage.failed(without_frames(error)))
             raise
-        now = self.clock()
-        slot.entry = Entry(connection, now, self._expiry(now))
-        slot.entry.on_orphaned = self.nudge
         with self.gate.lock:
-            self.books.add(slot.entry)
+            self.books.add(entry)
         if self.native is not None:
             self.native.join(slot)
-        self.gate.opened(slot, now - started)
+        self.gate.opened(slot, entry.opened_at - started)
         if self.outage.failures:
             self._tell_of_recovery()
         self._watch()
 
-    def _connect(self, deadline: float) -> Any:
+    def _connect(self, slot: Slot, deadline: float) -> Entry:
         try:
-            return self._try_to_connect(deadline)
+            return self._try_to_connect(slot, deadline)
         except Exception as error:
             if self._renew is None or not self.driver.refuses_login(error):
                 raise
@@ -115,26 +112,27 @@ class Connections:
             time.sleep(RENEWAL_PAUSE)
             if self.clock() >= deadline:
                 raise
-        return self._try_to_connect(deadline)
+        return self._try_to_connect(slot, deadline)
 
-    def _try_to_connect(self, deadline: float) -> Any:
+    def _try_to_connect(self, slot: Slot, deadline: float) -> Entry:
+        connection = None
         try:
             connection = self.driver.connect(deadline - self.clock())
             if self.resets:
-                self._remember(connection)
-        except Exception:
-            with self.gate.lock:
-                self.gate.counters.open_errors += 1
+                self.driver.remember(connection)
+            now = self.clock()
+            entry = Entry(connection, now, self._expiry(now))
+            entry.on_orphaned = self.nudge
+            slot.entry = entry
+        except BaseException as error:
+            if connection is not None:
+                with contextlib.suppress(Exception):  # it is the other one that counts
+                    self.driver.close(connection)
+            if isinstance(error, Exception):
+                with self.gate.lock:
+                    self.gate.counters.open_errors += 1
             raise
-        return connection
-
-    def _remember(self, connection: Any) -> None:
-        try:
-            self.driver.remember(connection)
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is the other one that counts
-                self.driver.close(connection)
-            raise
+        return entry
 
     def _expiry(self, now: float) -> float:
         lifetime = self.options.max_lifetime

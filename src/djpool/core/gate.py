@@ -237,24 +237,36 @@ class Gate:
         somebody opens one already: then it is to queue, as the first, because one
         connection often serves all whose own were lost together.
         """
-        with self.lock:
-            if not self.closed and self.free:
-                try:
-                    other = self.free.pop()
-                except IndexError:
-                    pass  # somebody was faster
-                else:
-                    self.size -= 1
-                    slot.on_lost = None
+        other = None
+        try:
+            with self.lock:
+                other = self._pop_for_locked(slot)
+                if other is not None:
                     return other
-            now = self._clock()
-            if patient and (self.opening or now < self._paused_until):
-                self._remove_locked(slot)
-                return None
-            self._begun = now
-            self.opening += 1
-            slot.opening = True
-            return slot
+                now = self._clock()
+                if patient and (self.opening or now < self._paused_until):
+                    self._remove_locked(slot)
+                    return None
+                self._begun = now
+                self.opening += 1
+                slot.opening = True
+                return slot
+        except BaseException:
+            if other is not None:
+                other.lose()
+            raise
+
+    def _pop_for_locked(self, slot: Slot) -> Slot | None:
+        """A free slot in place of `slot`, if there is one."""
+        if self.closed or not self.free:
+            return None
+        try:
+            other = self.free.pop()
+        except IndexError:
+            return None  # somebody was faster
+        self.size -= 1
+        slot.on_lost = None
+        return other
 
     # -- out ----------------------------------------------------------------
 

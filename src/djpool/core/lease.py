@@ -82,8 +82,13 @@ class Lease:
             slot = self._token.pop()
         except IndexError:
             return
-        self.connection = None
-        self._pool.take_back(slot)
+        slot.returning = self._token
+        try:
+            self.connection = None
+            self._pool.take_back(slot)
+        except BaseException:
+            self._abandon(slot)
+            raise
 
     def discard(self) -> None:
         """Close the connection instead of giving it back. Never raises."""
@@ -91,8 +96,18 @@ class Lease:
             slot = self._token.pop()
         except IndexError:
             return
-        self.connection = None
-        self._pool.throw_away(slot)
+        slot.returning = self._token
+        try:
+            self.connection = None
+            self._pool.throw_away(slot)
+        except BaseException:
+            self._abandon(slot)
+            raise
+
+    def _abandon(self, slot: Slot) -> None:
+        """An exception struck: have the connection closed, unless the pool has it."""
+        if slot.returning is self._token:
+            self._pool.abandon(slot)
 
     def take_away(self, *, over: bool = True) -> Slot | None:
         """End it in place of its owner; None if it is in use, or has ended.

@@ -102,6 +102,8 @@ class Pool:
         self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back
+        #: An exception struck on a slot's way: its connection is to be closed.
+        self.abandon = self._connections.abandon
         #: A statement failed: perhaps the server is to be left.
         self.notice = Failover(self._connections).notice
         # Looked up once, for the hot path.

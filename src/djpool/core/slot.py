@@ -123,7 +123,7 @@ class Slot:
         calls this for the slot that it moves.
         """
         # The callback may only put something on a queue.
-        on_lost, self.on_lost = self.on_lost, None
+        on_lost, self.on_lost = getattr(self, "on_lost", None), None
         if on_lost is not None:
             on_lost(self.entry, self.opening, self.mending)
 

@@ -1,0 +1,209 @@
+"""An exception of a signal's handler costs a connection at most, wherever it strikes.
+
+Python runs such a handler when a function begins, and after a call of a function in C.
+These tests raise at each such place in djpool's core. They keep the exception, and with
+it the frames that it went through.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import djpool.core
+from djpool.core import Lease, Pool, PoolOptions
+from djpool.core.aside import Aside
+from djpool.core.keeper import Keeper
+from djpool.core.session import Change
+from djpool.core.slot import Slot
+from djpool.testing import watch
+from tests.core.fakes import FakeDriver, Server
+
+CORE = str(Path(djpool.core.__file__).parent)
+MAX_SIZE = 2
+
+
+class Stop(BaseException):
+    """A time limit, or ^C."""
+
+
+class KeepingPool:
+    """A native pool that keeps what it is given, and nothing else."""
+
+    native = None
+    capacity: int | None = None
+
+    def __init__(self) -> None:
+        self.idle: set[Any] = set()
+
+    def join(self, slot: Slot) -> None:
+        """Enter the new connection of `slot` into the books."""
+
+    def take(self, slot: Slot) -> None:
+        """Lend the connection of `slot`."""
+        assert slot.entry is not None
+        self.idle.remove(slot.entry.connection)
+
+    def give(self, slot: Slot) -> None:
+        """Take back the connection of `slot`."""
+        assert slot.entry is not None
+        self.idle.add(slot.entry.connection)
+
+    def drop(self, connection: Any) -> None:
+        """Strike a connection off."""
+        self.idle.discard(connection)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def interrupted(call: Callable[[], object], at: int) -> BaseException | None:
+    """Call, and raise at place `at`; return what came of it."""
+    left = at
+
+    def note(frame: FrameType, event: str, _arg: Any) -> None:
+        nonlocal left
+        if event not in {"call", "c_return"}:
+            return
+        code, caller = frame.f_code, frame.f_back
+        if code.co_name == "__del__" or (
+            caller is not None and caller.f_code.co_name == "__del__"
+        ):
+            return  # Python drops what is raised in a finaliser
+        if code.co_filename.startswith(CORE):
+            left -= 1
+            if not left:
+                sys.setprofile(None)
+                raise Stop(f"{event} at {frame.f_code.co_name}:{frame.f_lineno}")
+
+    try:
+        sys.setprofile(note)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    except Stop as error:
+        return error
+    return None
+
+
+Leases = list[Lease]
+
+
+def lend(pool: Pool, leases: Leases) -> Lease:
+    lease = pool.acquire()
+    leases.append(lease)
+    return lease
+
+
+def give_back(pool: Pool, leases: Leases) -> None:
+    lend(pool, leases).release()
+
+
+def roll_back(pool: Pool, leases: Leases) -> None:
+    lease = lend(pool, leases)
+    lease.connection.in_transaction = True
+    lease.release()
+
+
+def restore(pool: Pool, leases: Leases) -> None:
+    lease = lend(pool, leases)
+    lease.changed(Change.SETTINGS)
+    lease.connection.state = "changed"
+    lease.release()
+
+
+def give_up(pool: Pool, leases: Leases) -> None:
+    lend(pool, leases).discard()
+
+
+def replace_a_dead_one(pool: Pool, leases: Leases) -> None:
+    lease = lend(pool, leases)
+    lease.connection.dead = True
+    lease.release()
+    lend(pool, leases).release()
+
+
+def is_moving(pool: Pool) -> bool:
+    stats = pool.stats()
+    return stats.in_use + stats.opening > 0
+
+
+def assert_all_can_be_had(pool: Pool, server: Server) -> None:
+    """Fail unless the pool has as much room as in the beginning, and no more."""
+    leases = [pool.acquire(timeout=5) for _ in range(MAX_SIZE)]
+    assert {lease.connection for lease in leases} == server.connections
+    for lease in leases:
+        assert lease.connection.state is None
+        lease.release()
+    assert (pool.stats().idle, pool.stats().size) == (MAX_SIZE, MAX_SIZE)
+    assert server.most <= MAX_SIZE
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["keeper", "alone"])
+@pytest.mark.parametrize("native", [True, False], ids=["native", "fallback"])
+@pytest.mark.parametrize(
+    ("warm", "use"),
+    [
+        (False, give_back),
+        (True, give_back),
+        (True, roll_back),
+        (True, restore),
+        (True, give_up),
+        (True, replace_a_dead_one),
+    ],
+    ids=lambda value: getattr(value, "__name__", "idle" if value else "opened"),
+)
+def test_capacity_survives(
+    warm: bool, use: Callable[[Pool, Leases], None], native: bool, kept: bool
+) -> None:
+    exceptions: list[BaseException] = []
+    keeper = Keeper() if kept else None
+    while True:
+        server = Server()
+        pool = Pool(
+            PoolOptions(max_size=MAX_SIZE, timeout=5),
+            FakeDriver(server),
+            KeepingPool() if native else None,
+            keeper=keeper,
+        )
+        if warm:
+            pool.acquire().release()
+        leases: Leases = []
+        error = interrupted(
+            lambda: use(pool, leases),  # noqa: B023
+            len(exceptions) + 1,
+        )
+        for lease in leases:
+            lease.release()  # as its holder does, which was told of the exception
+        pool.maintain()
+        # Shown by pytest if the test fails.
+        print(repr(error))  # noqa: T201
+        watch.wait_until(lambda: not is_moving(pool), "what was on its way")  # noqa: B023
+        assert_all_can_be_had(pool, server)
+        pool.close()
+        if error is None:
+            break
+        exceptions.append(error)
+    assert len(exceptions) > 10
+
+
+def test_a_thread_that_was_not_given_its_work_is_not_busy() -> None:
+    aside = Aside()
+    for at in itertools.count(1):
+        done: list[str] = []
+        error = interrupted(lambda: aside.do(lambda: done.append("first")), at)  # noqa: B023
+        watch.wait_until(lambda: not aside._at, "the thread to be idle")
+        assert aside.do(lambda: done.append("second"))  # noqa: B023
+        watch.wait_until(lambda: not aside._at, "the thread to be idle")
+        assert done in (["first", "second"], ["second"])
+        if error is None:
+            break
+    assert at > 3
+    aside.end()
