@@ -172,7 +172,9 @@ def find_socket(connection: Any, before: Mapping[int, int]) -> socket.socket | N
         if inode in before:
             continue
         with contextlib.suppress(OSError):  # closed meanwhile
-            handle = socket.socket(fileno=os.dup(fd))
+            # os.dup() would return a number that is nobody's if an exception strikes.
+            handle = socket.socket()
+            os.dup2(fd, handle.fileno(), inheritable=False)
             same = os.fstat(handle.fileno()).st_ino == inode
             if same and _talks_to(handle, connection):
                 handles.append(handle)
@@ -190,7 +192,7 @@ def _talks_to(handle: socket.socket, connection: Any) -> bool:
         peer = handle.getpeername()
     except OSError:  # not connected
         return False
-    if handle.family in {socket.AF_INET, socket.AF_INET6}:
+    if isinstance(peer, tuple):  # the internet's; Unix sockets have a path
         return bool(peer[1] == connection.server_port)
     return bool(peer == connection.unix_socket)
 
