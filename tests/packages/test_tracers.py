@@ -99,7 +99,7 @@ def run(
                 continue  # a tracer's own words
             process.stdin.write("done\n")
             process.stdin.flush()
-    assert process.returncode == 0
+    assert process.returncode == 0, f"{tracer} with the {which} drivers"
     told: Told = json.loads(results.read_text())
     return told
 

@@ -89,8 +89,10 @@ def ddtrace(drivers: Iterable[str]) -> Record:
             return None
 
     tracer.configure(trace_processors=[Keep()])
+    # Of oracledb it knows nothing; its integration with Django wraps cursors there.
     names = {"mysqlclient": "mysqldb", "psycopg2": "psycopg", "oracledb": "django"}
-    ddtrace.patch(django=True, **{names.get(each, each): True for each in drivers})
+    patched = {names.get(driver, driver) for driver in (*drivers, "oracledb")}
+    ddtrace.patch(**dict.fromkeys(patched, True))
 
     @contextmanager
     def record() -> Iterator[list[Span]]:
@@ -110,7 +112,7 @@ def elastic(_drivers: Iterable[str]) -> Record:
 
     finished: list[dict[str, Any]] = []
 
-    def keep(event_type: str, data: Any, **_kwargs: Any) -> None:
+    def keep(event_type: str, data: Any, *_flush: Any, **_kwargs: Any) -> None:
         if event_type == "span":
             finished.append(data)
 
@@ -134,7 +136,7 @@ def elastic(_drivers: Iterable[str]) -> Record:
         yield spans
         client.end_transaction("step", "done")
         for span in finished:
-            statement = span["context"].get("db", {}).get("statement") or ""
+            statement = span.get("context", {}).get("db", {}).get("statement") or ""
             spans.append(Span(span["name"], statement, span["outcome"] == "failure"))
 
     return record
