@@ -67,7 +67,7 @@ def pages_work(site: Site, alias: str, *, rows: int = ITEMS) -> None:
 
     `rows` are those that an iteration on a cursor of the server's gives.
     """
-    numbers = range(1000, 1018)
+    numbers = range(1000, 1010)
     found = site.pages([f"read/{alias}/{number}/" for number in numbers])
     assert found == [[number, ITEMS, rows, number] for number in numbers]
     found = site.pages([f"aread/{alias}/{number}/" for number in numbers])

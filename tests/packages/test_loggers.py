@@ -49,9 +49,10 @@ def test_querycount_counts_what_it_counts_of_the_stock_backend(
 
 def counted(log: str, alias: str) -> tuple[int, int]:
     """How many reads and writes the table in the log has of an alias."""
-    (line,) = (line for line in log.splitlines() if f"| {alias} " in line)
-    cells = [cell.strip() for cell in line.split("|")]
-    return int(cells[3]), int(cells[4])
+    # A row for the request, and one for the response.
+    rows = [line.split("|") for line in log.splitlines() if alias in line.split()]
+    (row,) = (row for row in rows if row[1].strip() == "RESP")
+    return int(row[3]), int(row[4])
 
 
 @pytest.mark.parametrize("package", ["zeal"], scope="module", indirect=True)

@@ -147,7 +147,9 @@ PACKAGES = {
         middleware=("querycount.middleware.QueryCountMiddleware",), seen=logged
     ),
     "zeal": Package(
-        apps=("zeal",), middleware=("zeal.middleware.zeal_middleware",), seen=_zeal
+        apps=("django.contrib.contenttypes", "zeal"),
+        middleware=("zeal.middleware.zeal_middleware",),
+        seen=_zeal,
     ),
     "cachalot": Package(apps=("cachalot",), seen=_cachalot),
     "sentry": Package(start=_start_sentry, seen=_sentry),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import django
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
 
 def main() -> None:
     """Fill the shop's table in each database, by the aliases without a pool."""
+    settings.DJANGO_READ_ONLY = False  # for this process
     django.setup()
     from tests.acceptance.shop import ITEMS
     from tests.acceptance.shop.models import Item
