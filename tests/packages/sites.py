@@ -140,8 +140,6 @@ class Site(ServerProcess):
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "DJANGO_SETTINGS_MODULE": "tests.packages.site.settings",
             "DJPOOL_STATS_DIR": str(self.directory / "stats"),
-            # What a package prints is in the log at once.
-            "PYTHONUNBUFFERED": "1",
             "SITE_PACKAGE": self._package,
             "SITE_DATABASES": json.dumps(self._databases),
         }
