@@ -49,9 +49,7 @@ BY_HAND = ("interruption/test_calls.py", "interruption/test_threads.py")
 PACKAGES = Path(__file__).parent / "packages"
 
 
-def pytest_ignore_collect(
-    collection_path: Path, config: pytest.Config
-) -> bool | None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave that out, unless it is asked for."""
     here = Path(__file__).parent
     if collection_path == PACKAGES:

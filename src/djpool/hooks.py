@@ -36,9 +36,9 @@ class Hooks(NamedTuple):
                 # Of the Django connection that nobody uses.
                 value = MethodType(value.__func__, wrapper)  # noqa: PLW2901
             present.setdefault(name, value)
-        # In front of what the project has put there: a block of `execute_wrapper()`
-        # takes the last one off at its end, whatever that is. A lease may begin inside
-        # the block, and the hook at the end of the list would be taken off in its place.
+        # They stand in front of what the project has put there. A block of Django's
+        # `execute_wrapper()` takes the last wrapper off when it ends. If the lease
+        # began inside the block, a hook in the last place would be taken off for good.
         place = 0
         for each in self.execute_wrappers:
             if each in wrapper.execute_wrappers:

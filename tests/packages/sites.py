@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import re
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 ENGINES = ["sqlite3", "postgresql-native", "mysql@mariadb", "mysql_connector-native"]
 WAYS = ["stock", "request", "transaction"]
 STOCK = {"mysql_connector": "mysql.connector.django"}
+# Older releases that are tested, too: each is installed for its site alone.
+OLDER = {"debug-toolbar-7": "django-debug-toolbar==7.1.1"}
 # Connections of each pool; more callers than that ask for pages at once.
 MAX_SIZE = 2
 
@@ -69,7 +72,14 @@ class Site(ServerProcess):
         super().__init__("site", account)
         self._package = package
         self._databases = described
+        self._older = self.directory / "older"
         try:
+            if package in OLDER:
+                pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+                # With the caller's environment, which says where packages come from.
+                subprocess.run(
+                    [*pip, f"--target={self._older}", OLDER[package]], check=True
+                )
             self.run([sys.executable, "-m", "tests.packages.site.prepare"])
         except BaseException:
             self.close()
@@ -137,7 +147,7 @@ class Site(ServerProcess):
     def _environment(self) -> Mapping[str, str]:
         return {
             **super()._environment(),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "PYTHONPATH": os.pathsep.join([str(self._older), str(ROOT), *sys.path]),
             "DJANGO_SETTINGS_MODULE": "tests.packages.site.settings",
             "DJPOOL_STATS_DIR": str(self.directory / "stats"),
             "SITE_PACKAGE": self._package,

@@ -15,12 +15,6 @@ def package() -> str:
     return "cachalot"
 
 
-@pytest.fixture(scope="module")
-def default() -> str:
-    """It keeps nothing in a database of the project's."""
-    return "postgresql-native"
-
-
 def test_pages(site: Site, alias: str) -> None:
     pages_work(site, alias)
     writes_work(site, alias)

@@ -15,12 +15,6 @@ def package(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def default() -> str:
-    """They keep nothing in a database of the project's."""
-    return "postgresql-native"
-
-
 def test_pages(site: Site, alias: str) -> None:
     pages_work(site, alias)
     writes_work(site, alias)

@@ -14,12 +14,6 @@ def package() -> str:
     return "sentry"
 
 
-@pytest.fixture(scope="module")
-def default() -> str:
-    """It keeps nothing in a database of the project's."""
-    return "postgresql-native"
-
-
 def test_twenty_requests_cost_one_connection_and_no_reset(
     site: Site, alias: str
 ) -> None:

@@ -11,20 +11,39 @@ from tests.acceptance.shop import ITEMS
 from tests.packages.conftest import pages_work, seen, writes_work
 from tests.packages.sites import MAX_SIZE, Site, alias_of
 
+# Of packages, and of the engines that "default" has.
+TOOLBARS = [
+    ("debug-toolbar", "postgresql-native"),
+    ("debug-toolbar-7", "postgresql-native"),
+]
+SILK = [("silk", "postgresql-native"), ("silk", "mysql@mariadb")]
 
-@pytest.fixture(scope="module", params=["debug-toolbar", "silk"])
-def package(request: pytest.FixtureRequest) -> str:
-    """Both."""
-    name: str = request.param
-    return name
+
+@pytest.fixture(scope="module", params=[*TOOLBARS, *SILK], ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A package, and where it keeps what it records."""
+    name, engine = request.param
+    return name, engine
+
+
+@pytest.fixture(scope="module")
+def package(case: tuple[str, str]) -> str:
+    """The package."""
+    return case[0]
+
+
+@pytest.fixture(scope="module")
+def default(case: tuple[str, str]) -> str:
+    """The engine that "default" has."""
+    return case[1]
 
 
 @pytest.fixture
 def rows(package: str, engine: str) -> int:
     """How many rows an iteration gives.
 
-    After each query of the ORM silk explains it on the same connection. Connector/Python
-    then gives up the rows that were not read, with the stock backend and with djpool.
+    After each query of the ORM silk explains it on the same connection. There
+    Connector/Python gives up the rows that were not read, also without djpool.
     """
     loses = package == "silk" and engine.startswith("mysql_connector")
     return 0 if loses else ITEMS
@@ -56,13 +75,11 @@ def test_no_session_is_restored_and_no_connection_replaced(
     assert not any(stats.closed_total.values())
 
 
-@pytest.mark.parametrize("package", ["debug-toolbar"], scope="module", indirect=True)
+@pytest.mark.parametrize("case", TOOLBARS, scope="module", ids="-".join, indirect=True)
 def test_the_sql_panel_has_the_page_s_statements(site: Site, alias: str) -> None:
     found = re.search(r'data-request-id="(\w+)"', site.get(f"read/{alias}/77/"))
     assert found is not None
-    panel = site.get(
-        f"__debug__/render_panel/?request_id={found[1]}&panel_id=SQLPanel"
-    )
+    panel = site.get(f"__debug__/render_panel/?request_id={found[1]}&panel_id=SQLPanel")
     text = re.sub(r"<[^>]*>", " ", html.unescape(panel))
     assert "77" in text
     assert "shop_item" in text

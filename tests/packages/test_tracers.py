@@ -60,9 +60,7 @@ def tell(
     return told
 
 
-def run(
-    tracer: str, which: str, request: pytest.FixtureRequest, folder: Path
-) -> Told:
+def run(tracer: str, which: str, request: pytest.FixtureRequest, folder: Path) -> Told:
     """Run the process, and do to the servers what it asks for."""
     servers = {engine: server_of(engine, request) for engine in DRIVERS[which]}
     databases = {
@@ -121,9 +119,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def pooled(
-    tell: Tell, tracer: str, which: str, engine: str, release: str
-) -> Seen:
+def pooled(tell: Tell, tracer: str, which: str, engine: str, release: str) -> Seen:
     """What djpool's backend did."""
     return tell(tracer, which)[f"{engine}/{release}"]
 
@@ -134,9 +130,13 @@ def untraced(tell: Tell, which: str, engine: str, release: str) -> Seen:
     return tell("untraced", which)[f"{engine}/{release}"]
 
 
-def test_everything_is_as_untraced(
-    pooled: Seen, untraced: Seen
-) -> None:
+@pytest.fixture
+def stock_untraced(tell: Tell, which: str, engine: str) -> Seen:
+    """What the stock backend did without a tracer."""
+    return tell("untraced", which)[f"{engine}/stock"]
+
+
+def test_everything_is_as_untraced(pooled: Seen, untraced: Seen) -> None:
     """A transaction, an error, a killed session, a restart, and the statistics."""
     values = dict(pooled["values"])
     assert values.get("broken") is None, values["broken"]
@@ -157,22 +157,20 @@ def test_one_connection_is_opened_and_one_session_restored(
 
 
 def test_a_tracer_adds_no_bytes_that_it_does_not_add_to_the_stock_backend(
-    tell: Tell, which: str, engine: str, stock: Seen, pooled: Seen, untraced: Seen
+    stock: Seen, stock_untraced: Seen, pooled: Seen, untraced: Seen
 ) -> None:
-    """So there is no other round trip either. Connector/Python sends trace ids."""
-    if stock["values"].get("bytes") is None:
-        assert engine == "sqlite3"
-        return
-    stock_untraced = tell("untraced", which)[f"{engine}/stock"]
+    """So there is no other round trip either.
+
+    With OpenTelemetry, Connector/Python sends trace ids. Elastic APM asks the server for
+    the database's name before each statement; the stock backend pings once more for it.
+    """
     added, stock_added = (
         traced["values"]["bytes"] - without["values"]["bytes"]
         for traced, without in ((pooled, untraced), (stock, stock_untraced))
     )
-    assert added == stock_added
+    assert added <= stock_added
 
 
-def test_the_spans_are_those_of_the_stock_backend(
-    stock: Seen, pooled: Seen
-) -> None:
+def test_the_spans_are_those_of_the_stock_backend(stock: Seen, pooled: Seen) -> None:
     for step in ("query", "transaction", "chunks", "error", "see", "set", "seen"):
         assert pooled["spans"][step] == stock["spans"][step], step

@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.packages.drivers import DRIVERS, choose
 from tests.packages.tracers import TRACERS, Record
+from tests.servers.proxy import Proxy
 
 WAYS = ("stock", "request", "transaction")
 
@@ -37,9 +38,7 @@ SEE = {
     "sqlite": "PRAGMA cache_size",
     "postgresql": "SHOW statement_timeout",
     "mysql": "SELECT @djpool_mine",
-    "oracle": (
-        "SELECT VALUE FROM NLS_SESSION_PARAMETERS WHERE PARAMETER = 'NLS_SORT'"
-    ),
+    "oracle": "SELECT VALUE FROM NLS_SESSION_PARAMETERS WHERE PARAMETER = 'NLS_SORT'",
 }
 
 
@@ -71,9 +70,7 @@ def settings(databases: dict[str, Any]) -> dict[str, Any]:
 class Case:
     """One engine in one way: its steps, and what is seen in each."""
 
-    def __init__(
-        self, alias: str, record: Record, count: Callable[[], int] | None
-    ) -> None:
+    def __init__(self, alias: str, record: Record, between: Proxy | None) -> None:
         from django.db import connections
 
         self.alias = alias
@@ -83,7 +80,7 @@ class Case:
         self.spans: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
         self._record = record
-        self._count = count
+        self._between = between
         self._broken = ""
 
     def step(self, name: str, work: Callable[[], Any]) -> None:
@@ -117,6 +114,12 @@ class Case:
         except Exception as error:  # noqa: BLE001 (named)
             return f"{type(error).__module__}.{type(error).__name__}"
         return "no error"
+
+    def bytes(self) -> int:
+        """Return how many have gone either way; none where there is no server."""
+        if self._between is None:
+            return 0
+        return self._between.bytes_to_server + self._between.bytes_to_client
 
     def leave(self) -> None:
         """End the request. A stock connection that lives is kept."""
@@ -253,15 +256,15 @@ class Case:
             import djpool
 
             self.values["stats"] = djpool.stats(self.alias).as_dict()
-        if self._count is not None:
-            self.select(0)
-            self.leave()
-            before = self._count()
-            for number in range(10, 20):
-                self.select(number)
-                if self.way != "stock":
-                    self.leave()
-            self.values["bytes"] = self._count() - before
+        self.select(0)
+        self.leave()
+        before = self.bytes()
+        for number in range(10, 20):
+            self.select(number)
+            if self.way != "stock":
+                self.leave()
+        self.values["bytes"] = self.bytes() - before
+        if self.wrapper.vendor != "sqlite":
             self.step("killed", self.killed)
             self.step("after", self.again)
             self.step("idle", self.killed_while_idle)
@@ -290,19 +293,15 @@ def main(tracer: str, which: str, results: str) -> None:
     import django
     from django.conf import settings as django_settings
 
-    from tests.servers.proxy import Proxy
-
     with ExitStack() as stack:
-        counts: dict[str, Callable[[], int]] = {}
+        proxies: dict[str, Proxy] = {}
         for engine, described in databases.items():
             if "PORT" in described:
-                between = stack.enter_context(
+                proxies[engine] = stack.enter_context(
                     Proxy(described["HOST"], int(described["PORT"]))
                 )
-                described |= {"HOST": between.host, "PORT": str(between.port)}
-                counts[engine] = lambda between=between: (
-                    between.bytes_to_server + between.bytes_to_client
-                )
+                described["HOST"] = proxies[engine].host
+                described["PORT"] = str(proxies[engine].port)
         django_settings.configure(
             SECRET_KEY="tests",
             USE_TZ=True,
@@ -315,7 +314,7 @@ def main(tracer: str, which: str, results: str) -> None:
         import djpool
 
         cases = [
-            Case(f"{engine}/{way}", record, counts.get(engine))
+            Case(f"{engine}/{way}", record, proxies.get(engine))
             for engine in databases
             for way in WAYS
         ]

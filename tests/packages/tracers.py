@@ -83,7 +83,7 @@ def ddtrace(drivers: Iterable[str]) -> Record:
 
     finished: list[Any] = []
 
-    class Keep(TraceFilter):
+    class Keep(TraceFilter):  # type: ignore[misc]
         def process_trace(self, trace: list[Any]) -> list[Any] | None:
             finished.extend(trace)
             return None
@@ -99,9 +99,7 @@ def ddtrace(drivers: Iterable[str]) -> Record:
         finished.clear()
         spans: list[Span] = []
         yield spans
-        spans += [
-            Span(span.name, span.resource, bool(span.error)) for span in finished
-        ]
+        spans += [Span(span.name, span.resource, bool(span.error)) for span in finished]
 
     return record
 

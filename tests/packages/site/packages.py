@@ -38,7 +38,7 @@ def _start_sentry() -> None:
     from sentry_sdk.integrations.django import DjangoIntegration
     from sentry_sdk.transport import Transport
 
-    class Nowhere(Transport):
+    class Nowhere(Transport):  # type: ignore[misc]
         def capture_envelope(self, envelope: Any) -> None:
             """Sends nothing."""
 
@@ -77,15 +77,14 @@ def _silk(_alias: str) -> list[str]:
     return [query["query"] for query in DataCollector().queries.values()]
 
 
-def _zeal(_alias: str) -> list[str]:
+def _zeal(alias: str) -> list[str]:
     """What it says of a loop that asks for one row each time."""
-    from zeal import zeal_context  # noqa: F401
     from zeal.errors import NPlusOneError
 
     from tests.acceptance.shop.models import Item
 
     try:
-        for item in Item.objects.using(_alias).defer("name")[:4]:
+        for item in Item.objects.using(alias).defer("name")[:4]:
             str(item)
     except NPlusOneError as error:
         return [str(error).split(" at ")[0]]
@@ -126,17 +125,20 @@ def _cachalot(alias: str) -> list[str]:
     return logged(alias)[before:]
 
 
+_TOOLBAR = Package(
+    apps=("django.contrib.staticfiles", "debug_toolbar"),
+    middleware=("debug_toolbar.middleware.DebugToolbarMiddleware",),
+    settings={
+        "STATIC_URL": "/static/",
+        "DEBUG_TOOLBAR_CONFIG": {"SHOW_TOOLBAR_CALLBACK": lambda _request: True},
+    },
+    urls=("__debug__/", "debug_toolbar.urls"),
+    seen=logged,
+)
+
 PACKAGES = {
-    "debug-toolbar": Package(
-        apps=("django.contrib.staticfiles", "debug_toolbar"),
-        middleware=("debug_toolbar.middleware.DebugToolbarMiddleware",),
-        settings={
-            "STATIC_URL": "/static/",
-            "DEBUG_TOOLBAR_CONFIG": {"SHOW_TOOLBAR_CALLBACK": lambda _request: True},
-        },
-        urls=("__debug__/", "debug_toolbar.urls"),
-        seen=logged,
-    ),
+    "debug-toolbar": _TOOLBAR,
+    "debug-toolbar-7": _TOOLBAR,
     "silk": Package(
         apps=("silk",),
         middleware=("silk.middleware.SilkyMiddleware",),

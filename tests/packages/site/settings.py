@@ -21,12 +21,20 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+        "OPTIONS": {
+            "context_processors": ["django.template.context_processors.request"]
+        },
     }
 ]
 DATABASES: dict[str, Any] = json.loads(os.environ["SITE_DATABASES"])
-# The line of docs/compatibility.md, for every backend of djpool.
-CACHALOT_DATABASES = list(DATABASES)
+# The line of docs/compatibility.md, and the stock backend that cachalot does not know.
+CACHALOT_ADDITIONAL_SUPPORTED_DATABASES = {
+    "djpool.backends.postgresql",
+    "djpool.backends.mysql",
+    "djpool.backends.mysql_connector",
+    "djpool.backends.sqlite3",
+    "mysql.connector.django",
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 globals().update(_package.settings)

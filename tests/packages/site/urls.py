@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from tests.packages.site import views
 from tests.packages.site.packages import PACKAGES
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("read/<alias>/<int:number>/", views.read),
     path("aread/<alias>/<int:number>/", views.aread),
     path("write/<alias>/", views.write),
