@@ -19,7 +19,9 @@ def test_twenty_requests_cost_one_connection_and_no_reset(
 ) -> None:
     for number in range(20):
         site.page(f"read/{alias}/{number}/")
-    stats = site.wait_until_at_rest(alias)
+        # A client has its answer before Django ends the request. A request that comes
+        # in between needs another connection, with Sentry or without.
+        stats = site.wait_until_at_rest(alias)
     assert (stats.opened_total, stats.resets_total) == (1, 0)
     assert not any(stats.closed_total.values())
 
