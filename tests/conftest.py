@@ -45,9 +45,16 @@ ONCE = (
 BY_HAND = ("interruption/test_calls.py", "interruption/test_threads.py")
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
+# What needs packages that have an environment of their own: see tox.ini.
+PACKAGES = Path(__file__).parent / "packages"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave that out, unless it is asked for."""
     here = Path(__file__).parent
+    if collection_path == PACKAGES:
+        named = (Path(name.partition("::")[0]).resolve() for name in config.args)
+        return not any(path.is_relative_to(PACKAGES) for path in named) or None
     if "DJPOOL_INTERRUPTED" in os.environ or not collection_path.is_relative_to(here):
         return None
     return collection_path.relative_to(here).as_posix() in BY_HAND or None

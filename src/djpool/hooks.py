@@ -36,9 +36,16 @@ class Hooks(NamedTuple):
                 # Of the Django connection that nobody uses.
                 value = MethodType(value.__func__, wrapper)  # noqa: PLW2901
             present.setdefault(name, value)
+        # They stand in front of what the project has put there. A block of Django's
+        # `execute_wrapper()` takes the last wrapper off when it ends. If the lease
+        # began inside the block, a hook in the last place would be taken off for good.
+        place = 0
         for each in self.execute_wrappers:
-            if each not in wrapper.execute_wrappers:
-                wrapper.execute_wrappers.append(each)
+            if each in wrapper.execute_wrappers:
+                place = wrapper.execute_wrappers.index(each) + 1
+            else:
+                wrapper.execute_wrappers.insert(place, each)
+                place += 1
         if self.force_debug_cursor:
             wrapper.force_debug_cursor = True
 

@@ -138,3 +138,34 @@ def test_attributes(alias: str, receive: Receive) -> None:
         return str(wrapper.shop_name)
 
     assert in_threads(alias, own) == ["mine"] * 4
+
+
+def test_a_block_of_the_project_s_takes_its_own_wrapper_off_again(
+    alias: str, receive: Receive
+) -> None:
+    """And no hook that was put there meanwhile, though the block takes the last one."""
+    seen: list[str] = []
+
+    def wrapping(name: str) -> Callable[..., Any]:
+        def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+            seen.append(name)
+            return execute(sql, params, many, context)
+
+        return wrap
+
+    hook, mine = wrapping("hook"), wrapping("mine")
+
+    def install(connection: Any) -> None:
+        if hook not in connection.execute_wrappers:
+            connection.execute_wrappers.insert(0, hook)
+
+    receive(install)
+
+    def ask(wrapper: Any) -> list[str]:
+        seen.clear()
+        with wrapper.execute_wrapper(mine):
+            run(wrapper, select(wrapper))
+        run(wrapper, select(wrapper))
+        return list(seen)
+
+    assert in_threads(alias, ask) == [["hook", "mine", "hook"]] * 4
