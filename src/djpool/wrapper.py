@@ -562,8 +562,7 @@ class PooledWrapper(_Base):
             if lease is None:
                 super()._close()  # type: ignore[misc]  # the stubs leave it out
                 return
-            self._djpool_leave(lease)
-        lease.release()
+            self._djpool_give_back(lease)
 
     def djpool_rest(self) -> None:
         """A statement or a transaction has ended: give back what is not pinned."""
@@ -573,9 +572,19 @@ class PooledWrapper(_Base):
             lease = self.djpool_lease
             if lease is None or self._djpool_pinned(lease):
                 return
-            self._djpool_leave(lease)
+            self._djpool_give_back(lease)
             self._djpool_again = lease.pool
-        lease.release()
+
+    def _djpool_give_back(self, lease: Lease) -> None:
+        try:
+            self._djpool_leave(lease)
+            lease.release()
+        except BaseException:
+            # It struck between the two: nobody else would end this lease.
+            if self.djpool_lease is not lease:
+                lease.doubt()
+                lease.release()
+            raise
 
     def _djpool_leave(self, lease: Lease) -> None:
         """Do what comes before giving the lease back, and forget it."""

@@ -63,20 +63,25 @@ class KeepingPool:
         """Nothing to close."""
 
 
-def interrupted(call: Callable[[], object], at: int) -> BaseException | None:
-    """Call, and raise at place `at`; return what came of it."""
+def is_finaliser(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
+def interrupted(
+    call: Callable[[], object], at: int, within: str = CORE
+) -> BaseException | None:
+    """Call, and raise at place `at` of the files `within`; return what came of it."""
     left = at
 
     def note(frame: FrameType, event: str, _arg: Any) -> None:
         nonlocal left
         if event not in {"call", "c_return"}:
             return
-        code, caller = frame.f_code, frame.f_back
-        if code.co_name == "__del__" or (
-            caller is not None and caller.f_code.co_name == "__del__"
-        ):
-            return  # Python drops what is raised in a finaliser
-        if code.co_filename.startswith(CORE):
+        if frame.f_code.co_filename.startswith(within):
+            if is_finaliser(frame):
+                return  # Python drops what is raised there
             left -= 1
             if not left:
                 sys.setprofile(None)

@@ -35,7 +35,7 @@ HANGS = 0.5
 def place_of(frame: FrameType | None) -> str:
     """Return where a thread is: the innermost function, and three that called it."""
     found: list[str] = []
-    while frame is not None and len(found) < 4:
+    while frame is not None and len(found) < 14:
         name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
         found.append(f"{name}:{frame.f_lineno}")
         frame = frame.f_back

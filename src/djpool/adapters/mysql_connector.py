@@ -258,20 +258,19 @@ class ConnectorDriver(SessionDriver):
         part_of(connection).ping(connection, timeout)
 
     def at_rest(self, connection: Any) -> bool:
-        if (
-            not connection.is_connected()
-            or connection.unread_result
-            or connection.djpool_calls
-        ):
+        # Not is_connected(), which may be the driver's own by now, and ask.
+        part = part_of(connection)
+        if not _is_usable(connection, part) or connection.unread_result:
             return False
-        status = part_of(connection).status(connection)
+        status = part.status(connection)
         return status & (IN_TRANSACTION | AUTOCOMMIT) == self._rest
 
     def come_to_rest(self, connection: Any) -> None:
-        if not connection.is_connected() or connection.unread_result:
-            raise ConnectionError("it is closed, or has results that nobody has read")
         if connection.djpool_calls:
             raise ConnectionError("a statement was interrupted")
+        usable = _is_usable(connection, part_of(connection))
+        if not usable or connection.unread_result:
+            raise ConnectionError("it is closed, or has results that nobody has read")
         self.roll_back(connection)
         connection.autocommit = self._autocommit
         self.challenge(connection)
