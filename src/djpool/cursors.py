@@ -63,8 +63,12 @@ class TrackedCursor(_Base):
             db.djpool_judged(verdict, sql, params)
         db.djpool_told = True
         if db.djpool_tell is None:
-            return run(sql, params, *context)
-        return self._djpool_tell(verdict, run, sql, params, *context)
+            answer = run(sql, params, *context)
+        else:
+            answer = self._djpool_tell(verdict, run, sql, params, *context)
+        if verdict:
+            db.djpool_leaves(verdict)  # not if it has failed
+        return answer
 
     def _executemany(self, sql: Any, param_list: Any, *context: Any) -> Any:
         run = super()._executemany  # type: ignore[misc]
@@ -75,8 +79,12 @@ class TrackedCursor(_Base):
             db.djpool_judged(verdict, sql, param_list)
         db.djpool_told = True
         if db.djpool_tell is None:
-            return run(sql, param_list, *context)
-        return self._djpool_tell(verdict, run, sql, param_list, *context)
+            answer = run(sql, param_list, *context)
+        else:
+            answer = self._djpool_tell(verdict, run, sql, param_list, *context)
+        if verdict and param_list:  # else the driver runs nothing
+            db.djpool_leaves(verdict)
+        return answer
 
     def _djpool_tell(self, verdict: int, run: Callable[..., Any], *args: Any) -> Any:
         """Run a statement, and tell the driver what is known of its text."""

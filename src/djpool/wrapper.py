@@ -259,7 +259,6 @@ class PooledWrapper(_Base):
                     )
         if change := verdict & CHANGES:
             self.djpool_changed(change, *said)
-        self._djpool_left |= verdict & _LEAVES
 
     def validate_no_broken_transaction(self) -> None:
         # Each Django cursor calls this before it runs anything. So a cursor that is
@@ -274,6 +273,10 @@ class PooledWrapper(_Base):
         else:
             self.djpool_changed(Change.SETTINGS, "a cursor of another class")
             self._djpool_left = _EVERYTHING
+
+    def djpool_leaves(self, verdict: int) -> None:
+        """A statement has run that may have left an answer to some questions."""
+        self._djpool_left |= verdict & _LEAVES
 
     def djpool_leaves_all(self) -> None:
         """Something ran that may have left an answer to each question."""

@@ -164,6 +164,8 @@ ASKING = [
     "DO $$ BEGIN PERFORM lastval(); END $$",
     "DO $$ BEGIN PERFORM nextval('a'); PERFORM currval('b'); END $$",
     "CREATE TABLE a AS SELECT lastval()",
+    'SELECT U&"\\006castval"()',
+    "SELECT query_to_xml('select lastval()', true, true, '')",
     # It cannot be read.
     "SELECT lastval() -- \0",
     # A name for a dollar quote may have any character beyond ASCII.
@@ -185,7 +187,8 @@ ASKING_NOTHING = [
 ]
 LEAVING = [
     "INSERT INTO shop VALUES (1)",
-    "WITH a AS (SELECT 1) SELECT * FROM a",
+    "WITH a AS (INSERT INTO b VALUES (1) RETURNING c) SELECT * FROM a",
+    "WITH a AS (SELECT my_function(1)) SELECT * FROM a",
     "UPDATE shop SET a = nextval('numbers')",
     "UPDATE shop SET a = my_function(1)",
     "DELETE FROM shop WHERE a = my_function(1)",
@@ -203,6 +206,7 @@ LEAVING = [
     "SELECT 'it",
 ]
 LEAVING_NOTHING = [
+    "WITH a AS (SELECT 1) SELECT * FROM a",
     "SELECT 1",
     "SELECT COUNT(*), MAX(a), COALESCE(b, 'my_function(1)') FROM shop",
     "SELECT a FROM shop WHERE b IN (%s, %s) AND c = ANY(%s) -- my_function(1)",

@@ -6,6 +6,7 @@ closes it at the end of the request, and then its lease has to be back.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -53,20 +54,24 @@ def test_all_can_be_had_again(
         alias = pooled("sqlite3", make_alias, max_size=MAX_SIZE, release=release)
         wrapper: Any = connections[alias]
         query(wrapper)
-        error = interrupted(lambda: request_(connections[alias]), at, DJPOOL)
+        error = interrupted(functools.partial(request_, wrapper), at, DJPOOL)
         if error is None:
             break
         kept.append(error)
         wrapper.close()
         if connections[alias] is not wrapper:
             connections[alias].close()
-        told = f"after {error}"
-        pool = djpool.pool(alias)
-        wait_until(lambda: pool.stats().in_use == 0, f"all to come back {told}")
-        leases = [pool.acquire(timeout=5) for _ in range(MAX_SIZE)]
-        for lease in leases:
-            lease.release()
-        assert run(connections[alias], "SELECT 2") == [(2,)], told
-        connections[alias].close()
-        pool.close()
+        assert_all_can_be_had(alias, f"after {error}")
     assert len(kept) > 20
+
+
+def assert_all_can_be_had(alias: str, told: str) -> None:
+    """Fail unless the pool has as much room as in the beginning. Closes it."""
+    pool = djpool.pool(alias)
+    wait_until(lambda: pool.stats().in_use == 0, f"all to come back {told}")
+    leases = [pool.acquire(timeout=5) for _ in range(MAX_SIZE)]
+    for lease in leases:
+        lease.release()
+    assert run(connections[alias], "SELECT 2") == [(2,)], told
+    connections[alias].close()
+    pool.close()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from django.db import ProgrammingError, connections, transaction
+from django.db import DatabaseError, ProgrammingError, connections, transaction
 
 import djpool
 from tests.backends.conftest import MakeAlias, pooled
@@ -212,3 +212,25 @@ def test_words_in_literals_ask_nothing(alias: str) -> None:
     text = "last_insert_id() currval('a') changes() SHOW WARNINGS"
     assert run(wrapper, "SELECT %s", [text]) == [(text,)]
     assert run(wrapper, "SELECT 'lastval() and changes()'")
+
+
+FAILING = {
+    "sqlite3": ("UPDATE djpool_missing SET a = 1", "SELECT changes()"),
+    "postgresql": ("CALL djpool_missing()", "SELECT lastval()"),
+    "mysql": ("CALL djpool_missing()", "SELECT LAST_INSERT_ID()"),
+}
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ORACLE])
+def test_what_did_not_run_leaves_no_answer(alias: str, engine: str) -> None:
+    """A statement that failed, and one for each of no rows."""
+    failing, asks = FAILING[engine_of(engine).backend.partition("_")[0]]
+    wrapper = connections[alias]
+    wrapper.close()
+    with djpool.hold(alias):
+        with pytest.raises(DatabaseError, match="djpool_missing"):
+            run(wrapper, failing)
+        with wrapper.cursor() as cursor:
+            cursor.executemany("INSERT INTO djpool_asked (who) VALUES (%s)", [])
+        with pytest.raises(ProgrammingError, match=r"djpool\.hold"):
+            run(wrapper, asks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from djpool.adapters.timeouts import whole_seconds
 from djpool.core.session import (
+    ASKS_ID,
     LOCKS,
     RUNS_LITERALS,
     SETTINGS,
@@ -49,6 +50,8 @@ _ARGUMENTS = 3
 # Behind U& a name is written with escapes, and may be any.
 _ESCAPED = re.compile(r"(?<![\w$])u& (?:'|\"|[\w$]+\")")
 
+_ESCAPED_CALL = re.compile(r"(?<![\w$])u& [\w$]*\"\s*\(")
+
 
 class _PostgreSQLStatements(Statements):
     """Judges statements for PostgreSQL."""
@@ -57,6 +60,7 @@ class _PostgreSQLStatements(Statements):
     telling = (
         *("temp", "set_config", "advisory", "dblink", "setseed", "pg_replication"),
         *("nextval", "setval", "currval", "lastval", "u&", "pg_settings"),
+        "query_to_xml",
     )
     questions = ("currval", "lastval")
     silent = Statements.silent | {
@@ -82,6 +86,10 @@ class _PostgreSQLStatements(Statements):
             or ("pg_settings" in code and "update" in part.words)
         ):
             verdict |= SETTINGS
+        if "u&" in code and _ESCAPED_CALL.search(code):
+            verdict |= ASKS_ID  # of any function
+        if "query_to_xml" in code:
+            verdict |= RUNS_LITERALS
         if "advisory" in code:
             verdict |= _locks(part.words)
         return verdict

@@ -42,11 +42,13 @@ from djpool.core.session import (
     MoreThanSettings,
     Part,
     Statements,
+    asks_attribute,
     asks_diagnostics,
     draws,
     empty_calls,
     has_phrase,
     of_sequence,
+    only_reads,
     runs_later,
     sets_last_id,
     variables,
@@ -77,7 +79,9 @@ _LOCK_FUNCTIONS = frozenset(
     ("get_lock", "get_locks", "release_lock", "release_locks", "release_all_locks")
 )
 _LOCKED = frozenset(("table", "tables", "instance"))
-_LITERAL_NAME = re.compile(r"'(\w+)'")
+_LITERALS = re.compile("['\"]([^'\"]*)['\"]")
+# Of a pattern for names, or of a name that is put together.
+_TELLING, _LONG = 4, 30
 _INTO_VARIABLE = re.compile(r"\binto\s*@")
 
 
@@ -92,6 +96,7 @@ class _MySQLStatements(Statements):
     marks = ("'", '"', ";", "--", "/*", "#", "@", ":=", "\0")
     telling = (
         *("_lock", "last_insert_id", "lastval", "setval", "next", "previous"),
+        "currval",
         *("row_count", "found_rows", "session_variables"),
     )
     questions = ("last_insert_id", "identity", "lastval", "row_count", "found_rows")
@@ -126,11 +131,21 @@ class _MySQLStatements(Statements):
 
     def judge_literals(self, text: str) -> int:
         verdict = super().judge_literals(text) | _locks(words(text))
-        named = variables(text) | set(_LITERAL_NAME.findall(text))
-        empty = empty_calls(text)
-        if "last_insert_id" in empty or named & ID_VARIABLES:
+        named, empty = variables(text), empty_calls(text)
+        literals = _LITERALS.findall(text)
+        if (
+            "last_insert_id" in empty
+            or named & ID_VARIABLES
+            # Perhaps put together of two literals.
+            or ("last_insert" in text and not sets_last_id(text))
+            or any(_is_part_of(each, ID_VARIABLES) for each in literals)
+        ) and "insert" not in words(text.partition("last_insert_id")[0]):
             verdict |= ASKS_ID
-        if empty & {"row_count", "found_rows"} or named & PREVIOUS_VARIABLES:
+        if (
+            empty & {"row_count", "found_rows"}
+            or named & PREVIOUS_VARIABLES
+            or any(_is_part_of(each, PREVIOUS_VARIABLES) for each in literals)
+        ):
             verdict |= ASKS_PREVIOUS
         return verdict
 
@@ -160,7 +175,7 @@ class _MySQLStatements(Statements):
         first = part.first
         if first in {"update", "delete"}:
             verdict = LEAVES_ROWS
-        elif first in self.silent:
+        elif first in self.silent or only_reads(part):
             verdict = 0
             if first == "begin" and part.words not in _BEGINS:
                 verdict = LEAVES
@@ -202,9 +217,20 @@ def _locks(found: Sequence[str], *, only_functions: bool = False) -> int:
     return 0
 
 
+def _is_part_of(literal: str, names: Iterable[str]) -> bool:
+    """Tell whether a literal is one of these names, a part of one, or a pattern."""
+    if not _TELLING <= len(literal) <= _LONG:
+        return False
+    letters = "".join(filter(str.isalpha, literal))
+    wanted = (name.replace("_", "") for name in names)
+    return len(letters) >= _TELLING and any(letters in name for name in wanted)
+
+
 def _asks_sequence(part: Part) -> bool:
     code = part.code
     if "lastval" in code and "lastval" in calls(code):
+        return True
+    if asks_attribute(code):  # MariaDB's, with Oracle's words
         return True
     return "previous" in code and has_phrase(part.words, "previous", "value", "for")
 

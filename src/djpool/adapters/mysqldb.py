@@ -18,6 +18,7 @@ from djpool.adapters.timeouts import whole_seconds
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver
 from djpool.core.options import Offer
+from djpool.core.session import Change
 
 # Bits of the protocol's status flags.
 IN_TRANSACTION, MORE_RESULTS = 1, 8
@@ -51,10 +52,7 @@ class MysqlclientDriver(MySQLdbDriver):
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
         connection.djpool_began = connection.djpool_known = False
-        # Then each COMMIT, which looks like any other, begins the next transaction.
-        mode = next(iter(self.rows(connection, "SELECT @@completion_type")))[0]
-        connection.djpool_chains = mode not in {"NO_CHAIN", b"NO_CHAIN"}
-        connection.djpool_doubted = connection.djpool_chains
+        connection.djpool_doubted = connection.djpool_chains = self._chains(connection)
         connection.djpool_charset = connection.character_set_name()
         # In the instance, where MySQLdb's cursors look first, and Django does.
         connection.query = self._beginning(connection, connection.query)
@@ -104,7 +102,17 @@ class MysqlclientDriver(MySQLdbDriver):
     def come_to_rest(self, connection: Any) -> None:
         super().come_to_rest(connection)
         connection.djpool_began = False
+        if connection.djpool_doubted:
+            connection.djpool_doubted = self._chains(connection)
+
+    def restore(self, connection: Any, change: Change, timeout: float) -> None:
+        super().restore(connection, change, timeout)
         connection.djpool_doubted = connection.djpool_chains
+
+    def _chains(self, connection: Any) -> bool:
+        """Ask whether each COMMIT, which looks like any other, begins a transaction."""
+        mode = next(iter(self.rows(connection, "SELECT @@completion_type")))[0]
+        return mode not in {"NO_CHAIN", b"NO_CHAIN"}
 
     def fileno(self, connection: Any) -> int | None:
         fd: int = connection.fileno()

@@ -25,6 +25,7 @@ from djpool.core.session import (
     MoreThanSettings,
     Part,
     Statements,
+    asks_attribute,
     of_sequence,
     runs_later,
 )
@@ -61,7 +62,6 @@ _PACKAGES = re.compile(
 _LOCK = re.compile(r"""dbms_lock["\s]*\.["\s]*(?:request|convert)""")
 _PRIVATE = re.compile(r"create\s+private\s+temp")
 _COMMENTS = re.compile(r"/\*.*?(?:\*/|\Z)|--[^\n]*", re.DOTALL)
-_CURRENT = re.compile(r"\.\s*currval\b")
 # First words of changes that run nothing which stands in a literal.
 _PLAIN = frozenset(("alter", "set"))
 
@@ -99,9 +99,9 @@ class _OracleStatements(Statements):
         return verdict
 
     def asks(self, part: Part) -> int:
-        if "currval" not in part.code or runs_later(part):
+        if runs_later(part):
             return 0
-        return of_sequence(part) if _CURRENT.search(part.code) else 0
+        return of_sequence(part) if asks_attribute(part.code) else 0
 
 
 def _of_settings(code: str, setting: re.Pattern[str]) -> int:

@@ -24,6 +24,7 @@ from djpool.core.session import (
     Part,
     Statements,
     empty_calls,
+    only_reads,
     runs_later,
 )
 from djpool.core.sql import SQLITE, Lexer
@@ -108,7 +109,7 @@ class _SQLiteStatements(Statements):
         return verdict | (ASKS_ROWS if empty & {"changes", "total_changes"} else 0)
 
     def leaves(self, part: Part) -> int:
-        if part.first in self.silent:
+        if part.first in self.silent or only_reads(part):
             return 0
         return LEAVES_ROWS if part.first in {"update", "delete"} else LEAVES
 

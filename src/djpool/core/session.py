@@ -230,7 +230,8 @@ class Statements:
     def _learn(self, statement: Any) -> int:
         text = self.text_of(statement)
         if text is None:
-            return IN_DOUBT
+            odd = isinstance(statement, (bytes, bytearray))
+            return self._doubt(statement.decode("latin-1") if odd else "")
         verdict = self._at_first_sight(text)
         if verdict is None:
             verdict = self._of_text(text)
@@ -264,12 +265,16 @@ class Statements:
             verdict |= self._of_statements(reading.statements)
             complete = complete or reading.complete
         if not complete:
-            lowered = text.lower()
-            asks = ASKS if any(each in lowered for each in self.questions) else 0
-            return IN_DOUBT | asks
+            return self._doubt(text)
         if verdict & RUNS_LITERALS:
             verdict = verdict & ~RUNS_LITERALS | self.judge_literals(text.lower())
         return verdict
+
+    def _doubt(self, text: str) -> int:
+        """Return the verdict on a text that cannot be read."""
+        lowered = text.lower()
+        asks = any(each in lowered for each in self.questions)
+        return IN_DOUBT | ASKS if asks else IN_DOUBT
 
     def _of_statements(self, statements: Sequence[str]) -> int:
         verdict = answered = 0
@@ -347,7 +352,7 @@ class Statements:
             or empty & _ID_CALLS
             or calls(code) & {"currval", "lastval"}
             or has_phrase(part.words, "previous", "value", "for")
-            or _CURRENT.search(code)
+            or asks_attribute(code)
         ):
             verdict |= of_sequence(part)
         if "rowcount" in found or empty & {"changes", "total_changes", "rowcount_big"}:
@@ -370,7 +375,8 @@ class Statements:
             ):
                 verdict |= LEAVES_ID
             return verdict
-        if first not in self.calling or runs_after_all(part):
+        reads = first in self.calling or only_reads(part)
+        if not reads or runs_after_all(part):
             return LEAVES
         if first == "create" and not _ROUTINES.isdisjoint(part.words[:4]):
             return 0
@@ -400,10 +406,11 @@ _ID_CALLS = frozenset(
 _VARIABLES = re.compile(
     r"@@[\s`]*(?:(?:session|local|global)[\s`]*\.[\s`]*)?([^\W\d][\w$]*)"
 )
+_WRITING = frozenset(("insert", "update", "delete", "merge", "replace", "into"))
 _CURRENT = re.compile(r"\.\s*currval\b")
 _DRAWING = frozenset(("nextval", "setval", "next"))
 _USES = re.compile(
-    r"""(?<![\w$])(?:
+    r"""(?<![\w$#])(?:
     (?P<block>begin|declare|do)\b
     | (?P<insert>insert|merge)\b
     | (?P<call>nextval|setval|currval|lastval)["`\]]?\s*\(
@@ -413,7 +420,8 @@ _USES = re.compile(
     )""",
     re.VERBOSE,
 )
-_CALLS = re.compile(r"(?<![\w$])([\w$]+)[\"`\]]?\s*\(\s*(\)?)")
+# SQLite calls with a star as it does with nothing.
+_CALLS = re.compile(r"(?<![\w$])([\w$]+)[\"`\]]?\s*\(\s*((?:\*\s*)?\))?")
 
 
 def variables(code: str) -> set[str]:
@@ -453,6 +461,11 @@ def asks_diagnostics(part: Part) -> bool:
     )
 
 
+def only_reads(part: Part) -> bool:
+    """Tell whether a WITH has only queries in it."""
+    return part.first == "with" and _WRITING.isdisjoint(part.words)
+
+
 def runs_later(part: Part) -> bool:
     """Tell whether a statement only defines or explains what it says."""
     if part.first not in _DEFINING:
@@ -463,6 +476,11 @@ def runs_later(part: Part) -> bool:
     found = part.words
     made = "table" in found[1:5] or "materialized" in found[1:4]
     return not made or "as" not in found
+
+
+def asks_attribute(code: str) -> bool:
+    """Tell whether a statement asks a sequence for its number as `name.currval`."""
+    return "currval" in code and _CURRENT.search(code) is not None
 
 
 def of_sequence(part: Part) -> int:
