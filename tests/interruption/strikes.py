@@ -33,9 +33,9 @@ HANGS = 0.5
 
 
 def place_of(frame: FrameType | None) -> str:
-    """Return where a thread is: the innermost function, and three that called it."""
+    """Return where a thread is: the innermost function, and seven that called it."""
     found: list[str] = []
-    while frame is not None and len(found) < 14:
+    while frame is not None and len(found) < 8:
         name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
         found.append(f"{name}:{frame.f_lineno}")
         frame = frame.f_back
