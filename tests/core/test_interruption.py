@@ -63,8 +63,12 @@ class KeepingPool:
         """Nothing to close."""
 
 
+# A finaliser, and what the garbage collector calls when it begins and ends.
+DROPPED = frozenset(("__del__", "_note"))
+
+
 def is_finaliser(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_name != "__del__":
+    while frame is not None and frame.f_code.co_name not in DROPPED:
         frame = frame.f_back
     return frame is not None
 

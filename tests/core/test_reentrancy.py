@@ -7,14 +7,16 @@ does that somebody forgot.
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import pytest
 
 from djpool.core import Lease, Pool, PoolOptions
+from djpool.core.collecting import is_collecting
 from djpool.core.keeper import Keeper
 from djpool.core.session import Change
 from djpool.testing.watch import wait_until
@@ -129,3 +131,22 @@ def test_a_lease_that_a_finaliser_ends_inside_is_taken_back_outside() -> None:
     assert [thread.name for thread in threads] == ["djpool-keeper"]
     assert_capacity(pool, server)
     pool.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_note_of_a_collection_that_was_interrupted_is_made_up_for() -> None:
+    """The thread does not seem to be collecting for ever."""
+
+    def strike(frame: FrameType, event: str, _arg: object) -> None:
+        if event == "call" and frame.f_code.co_name == "_note":
+            if frame.f_locals["phase"] == "start":
+                return
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(strike)
+    try:
+        gc.collect()
+    finally:
+        sys.setprofile(None)
+    assert not is_collecting()

@@ -31,4 +31,6 @@ def _note(phase: str, _info: dict[str, Any]) -> None:
 
 
 if hasattr(gc, "callbacks"):
-    gc.callbacks.append(_note)
+    # Twice: a signal's handler may raise in the one, and then the other has been called
+    # or will be.
+    gc.callbacks.extend((_note, _note))

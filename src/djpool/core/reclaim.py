@@ -40,7 +40,8 @@ class Reclaim:
 
     def what_is_lost(self) -> None:
         """Take back what finalisers reported since the last time, or left undone."""
-        while self._postponed:
+        # As many as there are now: what is postponed again waits for the next time.
+        for _ in range(len(self._postponed)):
             try:
                 slot = self._postponed.popleft()
             except IndexError:
