@@ -51,24 +51,12 @@ class Request:
             if wrapper is None or wrapper.djpool_request is not self:
                 continue  # its thread works for another request by now
             lease = wrapper.djpool_lease
-            if lease is None:
-                continue
-            if lease.owner is here:
-                # Django closes it now, or has done so, and another receiver of this
-                # signal has asked since.
-                lease.forsake_soon()
-            else:
+            if lease is not None and lease.owner is not here:
                 lease.forsake()
 
 
-# Under WSGI, and wherever asgiref has no context for a request. It stays after the end,
-# so that what a middleware leases then, or a response's close(), is not kept until the
-# thread's next request.
+# Under WSGI, and wherever asgiref has no context for a request.
 _request: ContextVar[Request | None] = ContextVar("djpool_request", default=None)
-
-
-def _context() -> Any:
-    return SyncToAsync.thread_sensitive_context.get(None)
 
 
 def current() -> Request | None:
@@ -76,7 +64,7 @@ def current() -> Request | None:
     # Under ASGI, Django's handler gives each request one of these. It is copied to
     # other threads with the rest of the context, as what a receiver of
     # request_started sets there may not be.
-    context = _context()
+    context: Any = SyncToAsync.thread_sensitive_context.get(None)
     if context is None:
         return _request.get()
     found: Request | None = getattr(context, "djpool_request", None)
@@ -95,17 +83,22 @@ def _begin(
         path = scope.get("path", "")
     else:
         path = (environ or {}).get("PATH_INFO", "")
-    request, context = Request(str(path)), _context()
-    if context is None:
-        _request.set(request)
-    else:
-        context.djpool_request = request
+    _set(Request(str(path)))
 
 
 def _end(**_kwargs: Any) -> None:
     request = current()
     if request is not None:
+        _set(None)
         request.end()
+
+
+def _set(request: Request | None) -> None:
+    context: Any = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None:
+        _request.set(request)
+    elif request is not None:  # else it is over, and says so
+        context.djpool_request = request
 
 
 request_started.connect(_begin, dispatch_uid="djpool.requests")

@@ -178,7 +178,11 @@ def work(plan: dict[str, Any]) -> Report:
 
 
 def assert_unharmed(
-    reports: dict[str, Report], *, interrupted: int = 0, own: bool = False
+    reports: dict[str, Report],
+    *,
+    interrupted: int = 0,
+    own: bool = False,
+    sockets: bool = True,
 ) -> None:
     """Fail unless each request got its own answer, and the pools have all they had.
 
@@ -186,6 +190,8 @@ def assert_unharmed(
         reports: The reports by release.
         interrupted: The least number of interrupted statements.
         own: Whether to look at later statements of an interrupted request, too.
+        sockets: Whether to count sockets. Connector/Python's part in C can leave one
+            open when it is interrupted while it connects: see "Known limits".
     """
     for release, report in reports.items():
         told = f"release {release!r}: {in_short(report)}"
@@ -196,7 +202,7 @@ def assert_unharmed(
         assert report["capacity"] == MAX_SIZE, told
         assert report["size"] <= MAX_SIZE, told
         assert report["in_use"] == 0, told
-        if report["sockets"] is not None:
+        if sockets and report["sockets"] is not None:
             assert report["sockets"] <= MAX_SIZE, told
 
 

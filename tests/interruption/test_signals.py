@@ -17,7 +17,8 @@ from tests.interruption.conftest import (
 def test_a_signal_at_any_moment(engine: str, interrupt: Interrupt) -> None:
     """Of each kind of statement, and of the end of every other request."""
     reports = interrupt(engine, "signals", count=COUNT)
-    assert_unharmed(reports, interrupted=COUNT)
+    in_c = engine.endswith(":C")
+    assert_unharmed(reports, interrupted=COUNT, sockets=not in_c)
 
 
 @pytest.mark.parametrize("engine", UNBUFFERED)
