@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import djpool
 from tests.acceptance import clients
 from tests.acceptance.commands import ASGI, Command, uvicorn
-from tests.servers.process import Account, ServerProcess, wait_until
+from tests.servers.process import ServerProcess, own_account, wait_until
 
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
@@ -62,10 +61,7 @@ class Shop(ServerProcess):
         command: Command = uvicorn(ASGI),  # noqa: B008 (immutable)
     ) -> None:
         """Make the table. `start()` starts the server. `watched()` needs `count`."""
-        account = Account(
-            pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
-        )
-        super().__init__("shop", account)
+        super().__init__("shop", own_account())
         self._database = database
         self._count = count
         self._command = command

@@ -61,18 +61,21 @@ def in_threads(alias: str, work: Callable[[Any], Any]) -> list[Any]:
     return found
 
 
+def recorder(seen: list[str], name: str) -> Callable[..., Any]:
+    """A wrapper of execute() that notes its name in `seen` for each statement."""
+
+    def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        seen.append(name)
+        return execute(sql, params, many, context)
+
+    return wrap
+
+
 def test_execute_wrappers(alias: str, receive: Receive) -> None:
     """In the order in which they were put there, and once for each statement."""
     seen: list[str] = []
 
-    def wrapping(name: str) -> Callable[..., Any]:
-        def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-            seen.append(name)
-            return execute(sql, params, many, context)
-
-        return wrap
-
-    first, second = wrapping("first"), wrapping("second")
+    first, second = recorder(seen, "first"), recorder(seen, "second")
 
     def install(connection: Any) -> None:
         for each in (first, second):
@@ -146,14 +149,7 @@ def test_a_block_of_the_project_s_takes_its_own_wrapper_off_again(
     """And no hook that was put there meanwhile, though the block takes the last one."""
     seen: list[str] = []
 
-    def wrapping(name: str) -> Callable[..., Any]:
-        def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-            seen.append(name)
-            return execute(sql, params, many, context)
-
-        return wrap
-
-    hook, mine = wrapping("hook"), wrapping("mine")
+    hook, mine = recorder(seen, "hook"), recorder(seen, "mine")
 
     def install(connection: Any) -> None:
         if hook not in connection.execute_wrappers:

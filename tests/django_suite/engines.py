@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from djpool.backends import STOCK
 from tests.backends.engines import engine_of
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mysql import MySQLServer
@@ -38,13 +39,6 @@ IN_TRANSACTIONS = (
     "sqlite3+transaction",
 )
 ENGINES = (*IN_REQUESTS, *IN_TRANSACTIONS)
-
-STOCK = {
-    "sqlite3": "django.db.backends.sqlite3",
-    "postgresql": "django.db.backends.postgresql",
-    "mysql": "django.db.backends.mysql",
-    "mysql_connector": "mysql.connector.django",
-}
 
 SERVERS: dict[str, type[PostgresServer | MariaDBServer | MySQLServer]] = {
     "postgres": PostgresServer,

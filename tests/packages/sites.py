@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import pwd
 import re
 import subprocess
 import sys
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import djpool
+from djpool.backends import STOCK
 from tests.acceptance.commands import PYTHON
 from tests.backends.engines import engine_of, server_database
-from tests.servers.process import Account, ServerProcess, wait_until
+from tests.servers.process import ServerProcess, own_account, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ENGINES = ["sqlite3", "postgresql-native", "mysql@mariadb", "mysql_connector-native"]
 WAYS = ["stock", "request", "transaction"]
-STOCK = {"mysql_connector": "mysql.connector.django"}
 # Older releases that are tested, too: each is installed for its site alone.
 OLDER = {"debug-toolbar-7": "django-debug-toolbar==7.1.1"}
 # Connections of each pool; more callers than that ask for pages at once.
@@ -48,9 +47,7 @@ def databases(servers: Mapping[str, Any], folder: Path, default: str) -> dict[st
         if server is not None:
             described = server_database(server)
         for way in WAYS:
-            changes: dict[str, Any] = {
-                "ENGINE": STOCK.get(backend, f"django.db.backends.{backend}")
-            }
+            changes: dict[str, Any] = {"ENGINE": STOCK[backend]}
             if way != "stock":
                 pool = {"max_size": MAX_SIZE, "release": way, "timeout": 20}
                 changes = {
@@ -66,10 +63,7 @@ class Site(ServerProcess):
 
     def __init__(self, package: str, described: Mapping[str, Any]) -> None:
         """Make the tables. `start()` starts the server."""
-        account = Account(
-            pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
-        )
-        super().__init__("site", account)
+        super().__init__("site", own_account())
         self._package = package
         self._databases = described
         self._older = self.directory / "older"

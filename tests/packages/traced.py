@@ -44,16 +44,16 @@ SEE = {
 
 def settings(databases: dict[str, Any]) -> dict[str, Any]:
     """Give `DATABASES` with three aliases for each engine: one for each way."""
+    from djpool.backends import STOCK
     from tests.backends.engines import engine_of
 
     made: dict[str, Any] = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
     for engine, described in databases.items():
         backend = engine_of(engine).backend
-        stock = {"mysql_connector": "mysql.connector.django"}
         for way in WAYS:
             if way == "stock":
                 changes: dict[str, Any] = {
-                    "ENGINE": stock.get(backend, f"django.db.backends.{backend}"),
+                    "ENGINE": STOCK[backend],
                     # As a pool, it connects once.
                     "CONN_MAX_AGE": None,
                 }

@@ -81,6 +81,11 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
+def own_account() -> Account:
+    """Return the account that the tests run as."""
+    return Account(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid())
+
+
 def run_as(*names: str) -> Account:
     """Return the account for a server that refuses to run as root.
 

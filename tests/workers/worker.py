@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import signal
 import subprocess
@@ -16,7 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import djpool
 from djpool import PoolStats
 from tests.backends.engines import engine_of, server_database
-from tests.servers.process import Account, ServerError, ServerProcess, wait_until
+from tests.servers.process import (
+    ServerError,
+    ServerProcess,
+    own_account,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,10 +89,7 @@ class Worker(ServerProcess):
             count: How many tasks there are.
             max_size: The size of the pool, in each process.
         """
-        account = Account(
-            pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
-        )
-        super().__init__("worker", account)
+        super().__init__("worker", own_account())
         self._command = command
         self._engine = engine
         self._server = server

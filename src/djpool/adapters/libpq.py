@@ -49,7 +49,6 @@ _TOKENS = re.compile(r"[\w$]+|[(),]")
 _ARGUMENTS = 3
 # Behind U& a name is written with escapes, and may be any.
 _ESCAPED = re.compile(r"(?<![\w$])u& (?:'|\"|[\w$]+\")")
-
 _ESCAPED_CALL = re.compile(r"(?<![\w$])u& [\w$]*\"\s*\(")
 
 
