@@ -358,7 +358,13 @@ def test_mysqlclient_s_library_may_be_out_of_reach(
 def test_a_handler_that_asks_amid_a_statement(
     engine: str, make_alias: MakeAlias
 ) -> None:
-    """It gets its own answer, or an error; and so does the statement."""
+    """It gets its own answer, or an error; and so does the statement.
+
+    PyMySQL's error is none of its own kinds. Connector/Python's part in C lets the
+    statement end without its rows. Both do so with the stock backend, too.
+    """
+    refusals = (Error, RuntimeError) if OTHER_DRIVERS else Error
+    answers = [42, None] if OTHER_DRIVERS and engine in CONNECTOR else [42]
     alias = pooled(engine, make_alias, max_size=1, timeout=5)
     wrapper = connections[alias]
     run(wrapper, "SELECT 1")
@@ -367,7 +373,7 @@ def test_a_handler_that_asks_amid_a_statement(
     def ask(question: str) -> Any:
         try:
             return run(wrapper, question)
-        except Error as error:
+        except refusals as error:
             return error
 
     previous = signal.signal(signal.SIGALRM, lambda *_: told.append(ask("SELECT 7")))
@@ -378,7 +384,7 @@ def test_a_handler_that_asks_amid_a_statement(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert told, "the signal has come"
-    assert isinstance(told[0], Error) or told[0] == 7
-    assert isinstance(answer, Error) or answer == 42
+    assert isinstance(told[0], refusals) or told[0] == 7
+    assert isinstance(answer, refusals) or answer in answers
     wrapper.close()
     assert run(wrapper, "SELECT 8") == 8
