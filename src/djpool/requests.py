@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import SyncToAsync
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 
 from djpool.core.owner import current_owner
@@ -24,12 +26,17 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """One request: its path, and the Django connections that leased in its context."""
+    """One request: its path, and the Django connections that leased in its context.
 
-    __slots__ = ("_leased", "over", "path")
+    If a server `served` it, its thread is the server's, too, and what queries there
+    after its end belongs to nobody. A test's client asks in the thread of the test.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_leased", "over", "path", "served")
+
+    def __init__(self, path: str, *, served: bool) -> None:
         self.path = path
+        self.served = served
         self.over = False
         self._leased: list[weakref.ref[PooledWrapper]] = []
 
@@ -51,12 +58,24 @@ class Request:
             if wrapper is None or wrapper.djpool_request is not self:
                 continue  # its thread works for another request by now
             lease = wrapper.djpool_lease
-            if lease is not None and lease.owner is not here:
+            if lease is None:
+                continue
+            if lease.owner is not here:
                 lease.forsake()
+            elif self.served:
+                # Django has closed it, or is about to; or it was leased in between,
+                # by another receiver of this signal, for whom nobody closes it.
+                lease.forsake_soon()
 
 
-# Under WSGI, and wherever asgiref has no context for a request.
+# Under WSGI, and wherever asgiref has no context for a request. One that a server
+# served stays after its end: a middleware around Django, or a response's close(), may
+# lease then, and the thread's next request may be long in coming.
 _request: ContextVar[Request | None] = ContextVar("djpool_request", default=None)
+
+
+def _context() -> Any:
+    return SyncToAsync.thread_sensitive_context.get(None)
 
 
 def current() -> Request | None:
@@ -64,17 +83,18 @@ def current() -> Request | None:
     # Under ASGI, Django's handler gives each request one of these. It is copied to
     # other threads with the rest of the context, as what a receiver of
     # request_started sets there may not be.
-    context: Any = SyncToAsync.thread_sensitive_context.get(None)
+    context = _context()
     if context is None:
         return _request.get()
     found: Request | None = getattr(context, "djpool_request", None)
     if found is None:
         # It began before anything of djpool's was loaded: a process's first.
-        found = context.djpool_request = Request("(unknown)")
+        found = context.djpool_request = Request("(unknown)", served=True)
     return found
 
 
 def _begin(
+    sender: object,
     environ: Mapping[str, Any] | None = None,
     scope: Mapping[str, Any] | None = None,
     **_kwargs: Any,
@@ -83,22 +103,22 @@ def _begin(
         path = scope.get("path", "")
     else:
         path = (environ or {}).get("PATH_INFO", "")
-    _set(Request(str(path)))
+    served = isinstance(sender, type) and issubclass(sender, (ASGIHandler, WSGIHandler))
+    request = Request(str(path), served=served)
+    context = _context()
+    if context is None:
+        _request.set(request)
+    else:
+        context.djpool_request = request
 
 
 def _end(**_kwargs: Any) -> None:
     request = current()
-    if request is not None:
-        _set(None)
-        request.end()
-
-
-def _set(request: Request | None) -> None:
-    context: Any = SyncToAsync.thread_sensitive_context.get(None)
-    if context is None:
-        _request.set(request)
-    elif request is not None:  # else it is over, and says so
-        context.djpool_request = request
+    if request is None:
+        return
+    if _context() is None and not request.served:
+        _request.set(None)
+    request.end()
 
 
 request_started.connect(_begin, dispatch_uid="djpool.requests")
