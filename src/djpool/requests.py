@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from djpool.core.lease import Lease
+    from djpool.core.pool import Pool
     from djpool.wrapper import PooledWrapper
 
 
@@ -40,14 +41,39 @@ class Request:
         self.over = False
         self._leased: list[weakref.ref[PooledWrapper]] = []
 
-    def leased(self, wrapper: PooledWrapper, lease: Lease) -> None:
-        """This Django connection has a lease, made in the request's context."""
-        known, wrapper.djpool_request = wrapper.djpool_request is self, self
+    def acquire(self, wrapper: PooledWrapper, pool: Pool) -> Lease:
+        """Lease from a pool for a Django connection, in the request's context."""
+        if wrapper.djpool_request is not self:
+            wrapper.djpool_request = self
+            if not self.over:
+                self._leased.append(weakref.ref(wrapper))
+        if len(self._leased) > 1 and not pool.releases_early:
+            return self._take_along(pool) or pool.acquire()
+        return pool.acquire()
+
+    def _take_along(self, pool: Pool) -> Lease | None:
+        """What another thread of the request leased, if it needs that no more.
+
+        So a request that goes on elsewhere, as it does under ASGI for an error page,
+        keeps its one connection. Else requests, as many as there are connections, would
+        each leave one in a thread that does nothing, and wait for a second.
+        """
+        for reference in self._leased:
+            wrapper = reference()
+            if wrapper is None or wrapper.djpool_request is not self:
+                continue
+            lease = wrapper.djpool_lease
+            if lease is not None and lease.pool is pool and lease.owner.is_idle():
+                moved = lease.move()
+                if moved is not None:
+                    return moved
+        return None
+
+    def leased(self, lease: Lease) -> None:
+        """One of its Django connections has the lease."""
         if self.over:
             # Something goes on after the end, for which nobody will clean up.
             lease.forsake_soon()
-        elif not known:
-            self._leased.append(weakref.ref(wrapper))
 
     def end(self) -> None:
         """End what was leased in other threads, now or when it is no more in use."""

@@ -393,8 +393,13 @@ class PooledWrapper(_Base):
                     super().connect()
                 return
             self.check_settings()
+        request = requests.current()
         with self._djpool_using:
-            lease = pool.acquire()
+            if request is None:
+                self.djpool_request = None
+                lease = pool.acquire()
+            else:
+                lease = request.acquire(self, pool)
             self._djpool_depth += 1
             try:
                 if not self._djpool_begin(lease):
@@ -402,13 +407,10 @@ class PooledWrapper(_Base):
                     return
                 if lease_acquired.receivers:
                     lease_acquired.send(sender=type(self), connection=self)
-                request = requests.current()
-                if request is None:
-                    self.djpool_request = None
-                else:
+                if request is not None:
                     if pool.traces:
                         lease.tell(f"request {request.path!r}")
-                    request.leased(self, lease)
+                    request.leased(lease)
             except BaseException:
                 self._djpool_raw = self.djpool_lease = self.djpool_entry = None
                 lease.release()

@@ -75,15 +75,15 @@ class Client:
             await reader.readexactly(2)
         return int(start.split()[1]), body.decode()
 
-    async def ask(self, path: str, right: str) -> None:
+    async def ask(self, path: str, right: str, status: int = 200) -> None:
         """Wait for an answer and count it, as right or as an error."""
         try:
-            status, text = await self.get(path)
+            got, text = await self.get(path)
         except (OSError, EOFError, ValueError) as error:
             self._outcome.errors[repr(error)] += 1
             await self.close()
         else:
-            self.count(f"{status}: {text}", f"200: {right}")
+            self.count(f"{got}: {text}", f"{status}: {right}")
 
     def count(self, answer: str, right: str) -> None:
         """Count an answer, as right or as an error."""
@@ -113,16 +113,24 @@ class Client:
 
 
 def drive(
-    host: str, port: int, path: str, right: str, *, requests: int, clients: int
+    host: str,
+    port: int,
+    path: str,
+    right: str,
+    *,
+    requests: int,
+    clients: int,
+    status: int = 200,
 ) -> Outcome:
     """Make so many requests with so many clients at once; each waits for its answer.
 
     `right` is the text of a right answer. In both, "{}" is the request's number.
+    `status` is that of a right answer.
     """
 
     async def work(client: Client, numbers: Iterator[int]) -> None:
         for number in numbers:
-            await client.ask(path.format(number), right.format(number))
+            await client.ask(path.format(number), right.format(number), status)
 
     return asyncio.run(_all(host, port, work, requests, clients))
 

@@ -84,11 +84,23 @@ class Shop(ServerProcess):
         super().end(how, timeout=timeout)
 
     def drive(
-        self, view: str, right: str, *, requests: int, concurrency: int = 64
+        self,
+        view: str,
+        right: str,
+        *,
+        requests: int,
+        concurrency: int = 64,
+        status: int = 200,
     ) -> clients.Outcome:
         """Have clients ask for a view and wait for the answers."""
         return clients.drive(
-            self.host, self.port, view, right, requests=requests, clients=concurrency
+            self.host,
+            self.port,
+            view,
+            right,
+            requests=requests,
+            clients=concurrency,
+            status=status,
         )
 
     def hang_up(

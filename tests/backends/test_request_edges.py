@@ -1,22 +1,30 @@
-"""What queries after Django has closed the connections of a request, under WSGI.
+"""Requests that query after their end, and requests that query in two threads.
 
-A receiver of `request_finished` does (an access log), a WSGI middleware around Django,
-and the `close()` of a response. The thread lives on, perhaps without a next request.
+Under WSGI, a receiver of `request_finished` (an access log), a middleware around Django
+and the `close()` of a response query when Django has closed the thread's connections.
+The thread lives on, perhaps without a next request.
+
+Under ASGI, an error page, `asyncio.to_thread()` and the like query in another thread
+than the view, whose connection is the request's until its end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.core.signals import request_finished
-from django.db import connections
-from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connections, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.test import AsyncRequestFactory, RequestFactory
 from django.test.utils import override_settings
 from django.urls import path
 
@@ -39,13 +47,41 @@ class Closing(HttpResponse):
         ask()
 
 
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Query for the error page, which Django up to 6.1 does in a thread of its own."""
+    del request, exception
+    ask()
+    return HttpResponse("ok", status=404)
+
+
+async def missing(request: HttpRequest) -> HttpResponse:
+    """Query, and find nothing."""
+    del request
+    await sync_to_async(ask)()
+    raise Http404
+
+
+async def gathering(request: HttpRequest) -> HttpResponse:
+    """Query in two other threads at once, and in its own before and after."""
+    del request
+    await sync_to_async(ask)()
+    await asyncio.gather(asyncio.to_thread(ask), asyncio.to_thread(ask))
+    await sync_to_async(ask)()
+    return HttpResponse("ok")
+
+
 def view(request: HttpRequest, kind: str) -> HttpResponse:
     """Ask, and answer."""
     ask()
     return Closing("ok") if kind == "close" else HttpResponse("ok")
 
 
-urlpatterns = [path("<str:kind>/", view)]
+urlpatterns = [
+    path("missing/", missing),
+    path("gathering/", gathering),
+    path("<str:kind>/", view),
+]
+handler404 = page_not_found
 
 
 def receive(**_kwargs: Any) -> None:
@@ -135,3 +171,122 @@ def test_it_keeps_no_connection(
     (figures,) = (each for each in djpool.stats().values() if each.acquired_total)
     wait_until(lambda: djpool.stats(figures.alias).in_use == 0, "all to come back")
     assert djpool.stats(figures.alias).timeouts_total == 0
+
+
+async def request_of(handler: ASGIHandler, where: str) -> int:
+    """Have a handler answer a request; return the status."""
+    scope = AsyncRequestFactory()._base_scope(path=where)  # type: ignore[attr-defined]
+    communicator: Any = ApplicationCommunicator
+    client = communicator(handler, scope)
+    await client.send_input({"type": "http.request", "body": b""})
+    status: int = (await client.receive_output(60))["status"]
+    while (await client.receive_output(60)).get("more_body"):
+        pass
+    await client.wait(60)
+    return status
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("where", "release"),
+    [
+        ("/missing/", "request"),
+        ("/missing/", "transaction"),
+        # In request mode, each of the threads may need a connection of its own.
+        ("/gathering/", "transaction"),
+    ],
+)
+def test_one_connection_serves_requests_of_two_threads(
+    engine: str,
+    where: str,
+    release: str,
+    make_alias: MakeAlias,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight at once: none waits for what another thread of its own request has."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=20, release=release)
+    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
+    monkeypatch.setattr(
+        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
+    )
+
+    async def serve() -> list[int]:
+        handler = ASGIHandler()
+        return await asyncio.gather(*(request_of(handler, where) for _ in range(8)))
+
+    with override_settings(
+        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[], DEBUG=False
+    ):
+        statuses = asyncio.run(serve())
+    assert statuses == [404 if where == "/missing/" else 200] * 8
+    wait_until(lambda: djpool.stats(alias).in_use == 0, "all to come back")
+    figures = djpool.stats(alias)
+    assert (figures.timeouts_total, figures.reclaimed_total) == (0, 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_thread_that_needs_its_session_keeps_it(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """A request in two threads, of which the first is amid a transaction, or holds."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=0.2)
+
+    def lease() -> None:
+        connections[alias].ensure_connection()  # that of the thread
+
+    def lease_in_vain() -> None:
+        with pytest.raises(djpool.PoolTimeout):
+            lease()
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive, send
+        async with ThreadSensitiveContext():
+            await sync_to_async(request_started.send)(sender=None, scope={"path": "/"})
+            for block in (transaction.atomic(alias), djpool.hold(alias)):
+                await sync_to_async(block.__enter__)()
+                await sync_to_async(lease)()
+                await asyncio.to_thread(lease_in_vain)
+                await sync_to_async(block.__exit__)(None, None, None)
+            # And in the end it has none that it needs.
+            await sync_to_async(lease)()
+            await asyncio.to_thread(lease)
+            await sync_to_async(request_finished.send)(sender=None)
+
+    asyncio.run(serve(None, None, None))
+    wait_until(lambda: djpool.stats(alias).in_use == 0, "all to come back")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("release", ["request", "transaction"])
+def test_a_lifespan_handler_keeps_none_while_it_waits(
+    engine: str, release: str, make_alias: MakeAlias
+) -> None:
+    """In request mode it is to close, as any work that no request's end ends."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=1, release=release)
+    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
+    in_use = []
+
+    def warm_up() -> None:
+        run(connections[alias], f"SELECT 1{only}")
+        if release == "request":
+            close_old_connections()
+
+    async def lifespan(events: asyncio.Queue[str], started: asyncio.Event) -> None:
+        while await events.get() != "shutdown":
+            await sync_to_async(warm_up)()
+            in_use.append(djpool.stats(alias).in_use)
+            started.set()
+        await sync_to_async(warm_up)()
+
+    async def serve() -> None:
+        events, started = asyncio.Queue[str](), asyncio.Event()
+        handler = asyncio.create_task(lifespan(events, started))
+        events.put_nowait("startup")
+        await started.wait()
+        await asyncio.to_thread(warm_up)  # and so another one can have it
+        events.put_nowait("shutdown")
+        await handler
+
+    asyncio.run(serve())
+    assert in_use == [0]
+    assert djpool.stats(alias).timeouts_total == 0

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
 import pytest
 
 from djpool.core import owner
 from tests.core.fakes import in_thread
+from tests.servers.process import wait_until
 
 
 def test_an_owner_asked_for_while_it_is_made_is_the_same(
@@ -28,3 +35,34 @@ def test_an_owner_asked_for_while_it_is_made_is_the_same(
     _first, asked_for_meanwhile, asked_for_then = seen
     assert asked_for_meanwhile is asked_for_then
     assert asked_for_then.ended  # with its thread, and not before
+
+
+def test_a_thread_is_idle_once_its_job_is_done() -> None:
+    """Also while it tells, when those who await the job may go on already."""
+    goes_on = queue.SimpleQueue[None]()
+
+    def wait(_future: object) -> None:
+        goes_on.get()
+
+    with ThreadPoolExecutor(1) as executor:
+        here = executor.submit(owner.current_owner).result()
+        wait_until(here.is_idle, "the thread to wait for its next job")
+        done = threading.Event()
+        working = executor.submit(done.wait)
+        wait_until(lambda: not here.is_idle(), "the thread to work")
+        done.set()
+        working.result()
+        # The one is called by the executor, and the other is what somebody runs there.
+        tells: dict[bool, Any] = {True: goes_on.get, False: wait}
+        for idle, told in tells.items():
+            job = executor.submit(goes_on.get)
+            job.add_done_callback(told)
+            goes_on.put(None)
+            job.result()
+            wait_until(partial(is_idle, here, idle), "the thread to tell")
+            goes_on.put(None)
+
+
+def is_idle(who: owner.Owner, idle: bool) -> bool:
+    """Whether it is, or is not."""
+    return who.is_idle() is idle

@@ -68,6 +68,14 @@ class Checkin:
                 self._connections.abandon(slot)
             raise
 
+    def is_in_order(self, entry: Entry) -> bool:
+        """Whether it could be lent again as it is, with nothing done to it."""
+        return (
+            not (entry.calls or entry.changed or entry.suspect or self._gate.tight)
+            and self._clock() < entry.expires_at
+            and (self._at_rest is None or self._at_rest(entry.connection))
+        )
+
     def _take_back(self, slot: Slot) -> None:
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
         if entry.calls:

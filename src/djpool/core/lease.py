@@ -128,6 +128,14 @@ class Lease:
         self.connection = None
         return slot
 
+    def move(self) -> Lease | None:
+        """Lease its connection to the caller instead, in whose name its owner had it.
+
+        None if the owner needs it, or if its connection is not in order. Never raises.
+        """
+        slot = self.take_away(over=False)
+        return None if slot is None else self._pool.pass_on(slot)
+
     def forsake(self) -> None:
         """Give it back as soon as it is not in use: its owner will not. Never raises.
 

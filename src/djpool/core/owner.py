@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from djpool.core.slot import Entry
 
 
-# The function in which a thread of an executor waits for something to do.
+# The functions in which a thread of an executor waits for something to do, does it, and
+# tells what came of it.
 _WAITS = concurrent.futures.thread._worker.__code__  # noqa: SLF001
+_DOES = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001
+_TELLS = {
+    concurrent.futures.Future.set_result.__code__,
+    concurrent.futures.Future.set_exception.__code__,
+}
+# Whose code runs there while a thread tells, unless somebody else wants to be told.
+_TELLING = ("concurrent.futures.", "asyncio.", "threading")
 
 
 class Owner:
@@ -37,12 +45,24 @@ class Owner:
         self.holding: set[Entry] = set()
 
     def is_idle(self) -> bool:
-        """True if it waits in its executor, and so does nothing of its own.
+        """True if it waits in its executor, or is about to, its job being done.
 
-        Its innermost Python frame says so. False if that is not known.
+        Its innermost Python frames say so. False if that is not known.
         """
         frame = sys._current_frames().get(self.ident or 0)  # noqa: SLF001 (the documented way)
-        return frame is not None and frame.f_code is _WAITS
+        told = False
+        while frame is not None:
+            code = frame.f_code
+            if code is _WAITS:
+                return True
+            if code is _DOES:
+                return told
+            # Whoever awaits the job goes on while the thread is still telling.
+            told = code in _TELLS
+            if not frame.f_globals.get("__name__", "").startswith(_TELLING):
+                return False
+            frame = frame.f_back
+        return False
 
 
 class _Sentinel:

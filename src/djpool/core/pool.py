@@ -102,6 +102,7 @@ class Pool:
         self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back
+        self._is_in_order = checkin.is_in_order
         #: An exception struck on a slot's way: its connection is to be closed.
         self.abandon = self._connections.abandon
         #: A statement failed: perhaps the server is to be left.
@@ -193,6 +194,24 @@ class Pool:
         except BaseException:
             if slot is not None:
                 self._connections.abandon(slot)
+            raise
+
+    def pass_on(self, slot: Slot) -> Lease | None:
+        """A lease has ended: lend its slot to the caller, who waits for nobody.
+
+        If its connection is not in order, it is taken back as ever, and None returned.
+        """
+        entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
+        try:
+            if self._gate.barred or not self._is_in_order(entry):
+                self.take_back(slot)
+                return None
+            now = self._clock()
+            self._connections.end_use(entry, now)
+            entry.direct += 1
+            return self._lend(slot, entry, now)
+        except BaseException:
+            self._connections.abandon(slot)
             raise
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:

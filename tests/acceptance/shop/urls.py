@@ -28,7 +28,14 @@ urlpatterns = [
         views.cancelled,
         views.cancelled_thread,
         views.events,
+        views.missing,
+        views.missing_sync,
+        views.failing,
+        views.failing_sync,
         views.echo,
         views.stats,
     )
 ]
+
+handler404 = views.page_not_found
+handler500 = views.server_error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 
 import djpool
 from tests.acceptance.shop import ITEMS
@@ -209,6 +209,36 @@ async def events(request: HttpRequest) -> StreamingHttpResponse:
             await asyncio.sleep(_pause(request))
 
     return StreamingHttpResponse(parts(), content_type="text/event-stream")
+
+
+async def missing(_request: HttpRequest) -> HttpResponse:
+    """Find nothing, after a query."""
+    raise Http404(f"{await Item.objects.acount()}")
+
+
+def missing_sync(_request: HttpRequest) -> HttpResponse:
+    """Find nothing, after a query."""
+    raise Http404(f"{Item.objects.count()}")
+
+
+async def failing(_request: HttpRequest) -> HttpResponse:
+    """Fail, after a query."""
+    raise RuntimeError(f"{await Item.objects.acount()}")
+
+
+def failing_sync(_request: HttpRequest) -> HttpResponse:
+    """Fail, after a query."""
+    raise RuntimeError(f"{Item.objects.count()}")
+
+
+def page_not_found(_request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Query for the error page: Django's ticket 36027."""
+    return HttpResponse(f"{Item.objects.count()}\n", status=404)
+
+
+def server_error(_request: HttpRequest) -> HttpResponse:
+    """Query for the error page."""
+    return HttpResponse(f"{Item.objects.count()}\n", status=500)
 
 
 def echo(request: HttpRequest) -> HttpResponse:
