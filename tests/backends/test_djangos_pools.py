@@ -7,6 +7,7 @@ are those of the installed drivers, so a release with another key fails here.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,19 @@ def test_what_the_documents_say_of_the_drivers_totals() -> None:
     params = oracledb.PoolParams()
     assert (params.min, params.max) == (1, 2)
     assert (taken({}, POSTGRESQL), MAX_SIZE) == ({}, 10)
+
+
+def test_the_documents_name_every_key() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    configuration = (docs / "configuration.md").read_text()
+    for key in parameters_of(psycopg_pool.ConnectionPool.__init__):
+        assert re.search(rf"`{key}[`=]", configuration), key
+    oracle = (docs / "oracle.md").read_text()
+    for key in (
+        parameters_of(oracledb.create_pool).keys()
+        - parameters_of(oracledb.ConnectParams).keys()
+    ):
+        assert f"`{key}`" in oracle, key
 
 
 # Two words for one thing
