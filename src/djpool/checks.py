@@ -70,6 +70,9 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
     if problem := config.twice_problem(alias, described, adapter):
         hint = "Remove it; OPTIONS['pool'] takes max_size and name."
         messages.append(Error(problem, hint=hint, id="djpool.E005"))
+    if problem := config.misplaced_problem(alias, described, adapter):
+        hint = "Move it there; what djpool does not take is refused there by name."
+        messages.append(Error(problem, hint=hint, id="djpool.E005"))
     if options is not None and not messages:
         if missing := adapter.missing(options):
             messages.append(

@@ -76,6 +76,19 @@ def credentials_problem(alias: str, options: PoolOptions) -> str | None:
     return None
 
 
+def misplaced_problem(
+    alias: str, described: Mapping[str, Any], adapter: Adapter
+) -> str | None:
+    """What in an alias's OPTIONS is the pool's, and stands beside it."""
+    misplaced = [key for key in described["OPTIONS"] if key in adapter.of_pools]
+    if not misplaced:
+        return None
+    place = " and ".join(
+        f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in misplaced
+    )
+    return f"{place}: an option of the pool, which has its place in {place_of(alias)}."
+
+
 @contextlib.contextmanager
 def credentials_beside_the_pool(wrapper: PooledWrapper) -> Iterator[None]:
     """Have a Django connection connect with its alias's `credentials`, itself.
@@ -161,7 +174,9 @@ def _make(
     adapter: Adapter = wrapper_class.djpool_adapter
     options, problems = read_options(alias, described["OPTIONS"], adapter.offer)
     if problem := (
-        max_age_problem(alias, described) or twice_problem(alias, described, adapter)
+        max_age_problem(alias, described)
+        or twice_problem(alias, described, adapter)
+        or misplaced_problem(alias, described, adapter)
     ):
         raise errors.OptionsError(problem)
     if options is None:

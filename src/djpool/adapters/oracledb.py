@@ -29,7 +29,13 @@ from djpool.adapters.oracledb_session import Origin, statements
 from djpool.adapters.sockets import is_quiet
 from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
-from djpool.core.options import NativeKey, Offer, PoolOptions
+from djpool.core.options import (
+    NativeKey,
+    Offer,
+    PoolOptions,
+    Problem,
+    ProblemKind,
+)
 from djpool.core.session import Change, Irreparable
 
 #: How the Django connection that opens a session is to get it; None is "as ever".
@@ -347,6 +353,19 @@ def _ping_interval(value: Any) -> Mapping[str, Any]:
     return {"check": seconds == 0}
 
 
+def _wait_timeout(value: Any) -> Mapping[str, Any]:
+    milliseconds = _whole(value)
+    if milliseconds < 1:
+        raise ValueError(
+            '1 or more milliseconds; leave it out for the default of "timeout"'
+        )
+    return {"timeout": milliseconds / 1000}
+
+
+def _elsewhere(setting: str) -> NativeKey:
+    return NativeKey(f"Say it in DATABASES, with {setting}.")
+
+
 # The names of `oracledb.create_pool()`, as Django's `OPTIONS["pool"]` takes them.
 # Among them is "timeout", for idle seconds; here that is djpool's deadline.
 CREATE_POOL_KEYS: Mapping[str, NativeKey] = {
@@ -354,28 +373,78 @@ CREATE_POOL_KEYS: Mapping[str, NativeKey] = {
         inspect.signature(oracledb.ConnectParams).parameters,
         NativeKey('Put connection parameters into "OPTIONS" itself.'),
     ),
+    # Django passes these on from settings of its own.
+    "user": _elsewhere("USER"),
+    "password": _elsewhere("PASSWORD"),
+    **dict.fromkeys(
+        ("dsn", "host", "port", "service_name", "sid"),
+        _elsewhere("NAME, or with NAME, HOST and PORT"),
+    ),
     "min": _renamed("min_size"),
     "max": _renamed("max_size"),
     "increment": NativeKey(translate=_increment),
     "getmode": NativeKey(translate=_getmode),
-    "wait_timeout": _milliseconds("timeout"),
+    "wait_timeout": NativeKey(translate=_wait_timeout),
     "max_lifetime_session": NativeKey(translate=_max_lifetime_session),
     "ping_interval": NativeKey(translate=_ping_interval),
     "ping_timeout": _milliseconds("check_timeout"),
     "homogeneous": NativeKey(translate=_homogeneous),
-    "pool_alias": _renamed("name"),
-    "session_callback": NativeKey("Use Django's connection_created signal."),
-    "connectiontype": NativeKey('Put "conn_class" into "OPTIONS" itself.'),
-    "pool_class": NativeKey("Leave it out; djpool has its own."),
-    "params": NativeKey('Put connection parameters into "OPTIONS" itself.'),
-    "max_sessions_per_shard": NativeKey("Leave it out; shards have no pool here."),
-    "soda_metadata_cache": NativeKey("Leave it out; it is for thick mode's pool."),
+    "pool_alias": NativeKey(translate=lambda value: {"name": value}, silent=(None,)),
+    "session_callback": NativeKey(
+        "Use Django's connection_created signal.", silent=(None,)
+    ),
+    "connectiontype": NativeKey(
+        'Put "conn_class" into "OPTIONS" itself.', silent=(None,)
+    ),
+    "pool_class": NativeKey(
+        "Leave it out; djpool has its own.", silent=(oracledb.ConnectionPool,)
+    ),
+    "params": NativeKey(
+        'Put connection parameters into "OPTIONS" itself.', silent=(None,)
+    ),
+    "max_sessions_per_shard": NativeKey(
+        "Leave it out; shards have no pool here.", silent=(0,)
+    ),
+    "soda_metadata_cache": NativeKey(
+        "Leave it out; it is for thick mode's pool.", silent=(False,)
+    ),
 }
+# What only a pool takes. Django passes these to create_pool() from OPTIONS itself,
+# too; djpool's native pool would take no notice of some of them.
+OF_POOLS = frozenset(
+    {
+        *inspect.signature(oracledb.PoolParams).parameters,
+        *("pool_class", "params"),
+    }
+) - frozenset(inspect.signature(oracledb.ConnectParams).parameters)
+
+
+def _doubtful(given: Mapping[Any, Any]) -> Sequence[Problem]:
+    """`timeout` beside a key that says that the dict is one for create_pool()."""
+    theirs = [key for key in given if key in OF_POOLS - {"timeout"}]
+    if "timeout" not in given or not theirs:
+        return ()
+    return [
+        Problem(
+            ProblemKind.REFUSED,
+            "timeout",
+            f"timeout ({given['timeout']!r}) beside {theirs[0]} can be oracledb's, "
+            "which closes idle sessions, or djpool's, which is a caller's deadline",
+            'Say "max_idle" for idle seconds, "wait_timeout" for a deadline in '
+            "milliseconds.",
+        )
+    ]
+
 
 adapter = OracleAdapter(
-    offer=Offer(implementations=("native", "fallback"), keys=CREATE_POOL_KEYS),
+    offer=Offer(
+        implementations=("native", "fallback"),
+        keys=CREATE_POOL_KEYS,
+        doubtful=_doubtful,
+    ),
     driver=OracleDriver,
     native=OracleNativePool,
     missing=_missing,
     pooling=("pool_alias",),
+    of_pools=OF_POOLS,
 )

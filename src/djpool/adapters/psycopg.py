@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import operator
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -187,6 +187,10 @@ def _reset(value: Any) -> Mapping[str, Any]:
     return {"reset": value}
 
 
+def _as_it_is(key: str) -> Callable[[Any], Mapping[str, Any]]:
+    return lambda value: {key: value}
+
+
 def _into_native(key: str) -> NativeKey:
     return NativeKey(translate=lambda value: {"native": {key: value}})
 
@@ -196,16 +200,28 @@ def _into_native(key: str) -> NativeKey:
 PSYCOPG_POOL_KEYS: Mapping[str, NativeKey] = {
     "check": NativeKey(translate=_check),
     "reset": NativeKey(translate=_reset),
+    # None is what both say in place of leaving them out.
+    "max_size": NativeKey(translate=_as_it_is("max_size"), silent=(None,)),
+    "name": NativeKey(translate=_as_it_is("name"), silent=(None,)),
     "num_workers": _into_native("num_workers"),
+    "conninfo": NativeKey(
+        'Put connection parameters into "OPTIONS" itself.', silent=("",)
+    ),
     "reconnect_timeout": NativeKey(
         'Callers connect themselves, as long as "timeout" lets them: set that.'
     ),
     "configure": NativeKey("Use Django's connection_created signal."),
     "kwargs": NativeKey('Put connection parameters into "OPTIONS" itself.'),
     "open": NativeKey('Leave it out; "min_size" says how many are kept open.'),
-    "connection_class": NativeKey('Put "cursor_factory" into "OPTIONS" itself.'),
-    "close_returns": NativeKey("Leave it out; Django closes connections."),
-    "reconnect_failed": NativeKey("Leave it out; callers get the error itself."),
+    "connection_class": NativeKey(
+        'Put "cursor_factory" into "OPTIONS" itself.', silent=(psycopg.Connection,)
+    ),
+    "close_returns": NativeKey(
+        "Leave it out; Django closes connections.", silent=(False,)
+    ),
+    "reconnect_failed": NativeKey(
+        "Leave it out; callers get the error itself.", silent=(None,)
+    ),
 }
 
 adapter = Adapter(

@@ -48,6 +48,8 @@ class Adapter:
             driver gives up by then; it keeps a shorter one that is there.
         missing: What has to be installed for these options, as a sentence.
         pooling: Connection parameters with which the driver pools by itself.
+        of_pools: What belongs into `OPTIONS["pool"]` and never beside it, although
+            Django's own pool takes it there.
     """
 
     offer: Offer
@@ -56,6 +58,7 @@ class Adapter:
     limit: Callable[[Mapping[str, Any], float], Mapping[str, Any]] = _unlimited
     missing: Callable[[PoolOptions], str | None] = _nothing_missing
     pooling: tuple[str, ...] = ()
+    of_pools: frozenset[str] = frozenset()
 
     def build(
         self, options: PoolOptions, connector: Connector

@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 import enum
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from djpool.core.errors import OptionsError
@@ -230,21 +230,29 @@ class NativeKey:
 
     `translate` gives djpool's options for its value, or raises ValueError with
     what the value would have to be. Without it the key is refused with `advice`.
+    A value in `silent` says no more than leaving the key out does.
     """
 
     advice: str = ""
     translate: Callable[[Any], Mapping[str, Any]] | None = None
+    silent: tuple[Any, ...] = ()
+
+
+def _nothing_doubtful(given: Mapping[Any, Any]) -> Sequence[Problem]:  # noqa: ARG001 (uniform)
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What one backend can do, to check a project's options against.
 
-    `keys` are those of the driver's own pool.
+    `keys` are those of the driver's own pool. `doubtful` finds words of djpool's
+    that another key makes a word of the driver's; they are not read.
     """
 
     implementations: tuple[str, ...] = ("fallback",)
     keys: Mapping[str, NativeKey] = field(default_factory=dict)
+    doubtful: Callable[[Mapping[Any, Any]], Sequence[Problem]] = _nothing_doubtful
 
 
 def is_on(raw: Any) -> bool:
@@ -264,15 +272,7 @@ def parse(
     given, problem = _as_dict(raw)
     if problem is not None:
         return None, [problem]
-    problems: list[Problem] = []
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        for option, translated in _translate(key, value, offer, problems).items():
-            read, problem = _read(option, KINDS[option], translated)
-            if problem is None:
-                values[option] = read
-            else:
-                problems.append(problem)
+    values, keys, problems = _read_all(given, offer)
     values.setdefault("implementation", offer.implementations[0])
     values.setdefault("name", name)
     if values["implementation"] not in offer.implementations:
@@ -290,9 +290,34 @@ def parse(
     # A pool that says only how many connections are to stay open has room for them.
     values.setdefault("max_size", max(MAX_SIZE, values.get("min_size", 0)))
     sizes = values.get("min_size", 0), values["max_size"]
-    if not problems and (problem := _sizes_problem(*sizes)):
+    names = keys.get("min_size", "min_size"), keys.get("max_size", "max_size")
+    if not problems and (problem := _sizes_problem(*sizes, *names)):
         problems.append(problem)
     return (None, problems) if problems else (PoolOptions(**values), [])
+
+
+def _read_all(
+    given: Mapping[Any, Any], offer: Offer
+) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The values of options, the key that said each, and what is wrong with others."""
+    problems = list(offer.doubtful(given))
+    doubtful = {problem.option for problem in problems}
+    values: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    for key, value in given.items():
+        if key in doubtful:
+            continue
+        for option, translated in _translate(key, value, offer, problems).items():
+            read, problem = _read(option, KINDS[option], translated)
+            if problem is None and option == "native":
+                problem = _add_native(read, key, values.setdefault(option, {}))
+            elif problem is None and read != values.setdefault(option, read):
+                problem = _twice(option, (key, value), (keys[option], given))
+            if problem is None:
+                keys.setdefault(option, key)
+            else:
+                problems.append(_in_words_of(key, value, problem))
+    return values, keys, problems
 
 
 def _as_dict(raw: Any) -> tuple[Mapping[Any, Any], Problem | None]:
@@ -313,6 +338,8 @@ def _translate(
 ) -> Mapping[str, Any]:
     """`key` in djpool's words; what cannot be said in them goes to `problems`."""
     native = offer.keys.get(key) if isinstance(key, str) else None
+    if native is not None and value in native.silent:
+        return {}
     if native is not None and native.translate is not None:
         try:
             return native.translate(value)
@@ -335,6 +362,40 @@ def _translate(
     return {}
 
 
+def _add_native(
+    read: Mapping[str, Any], key: str, native: dict[str, Any]
+) -> Problem | None:
+    """Add to what is passed on to the native pool; two keys may say the same."""
+    for name, value in read.items():
+        if native.setdefault(name, value) != value:
+            message = f"{name} is in 'native', too, and differs"
+            if key == name:
+                message = f"{name} ({value!r}) and 'native' differ"
+            return Problem(ProblemKind.BOUNDS, key, message, "Say it once.")
+    return None
+
+
+def _twice(
+    option: str, later: tuple[str, Any], earlier: tuple[str, Mapping[Any, Any]]
+) -> Problem:
+    (key, value), (first, given) = later, earlier
+    return Problem(
+        ProblemKind.BOUNDS,
+        key,
+        f"{key} ({value!r}) and {first} ({given[first]!r}) are the same option, "
+        f"{option}, and differ",
+        "Leave one of them out.",
+    )
+
+
+def _in_words_of(key: str, value: Any, problem: Problem) -> Problem:
+    """`problem` by the key that a project wrote, if djpool calls it otherwise."""
+    if problem.option == key or problem.option not in KINDS:
+        return problem
+    message = f"{key} ({value!r}) is {problem.option} here: {problem.message}"
+    return replace(problem, option=key, message=message)
+
+
 def _read(option: str, kind: Kind, value: Any) -> tuple[Any, Problem | None]:
     try:
         read = kind.read(value)
@@ -354,13 +415,19 @@ def _shown(option: str, value: Any) -> str:
     return repr(value)
 
 
-def _sizes_problem(min_size: int, max_size: int) -> Problem | None:
+def _sizes_problem(
+    min_size: int,
+    max_size: int,
+    least: str = "min_size",
+    most: str = "max_size",
+) -> Problem | None:
+    """What is wrong with sizes, by the keys that said them."""
     if min_size <= max_size:
         return None
     return Problem(
         ProblemKind.BOUNDS,
-        "min_size",
-        f"min_size must be from 0 to max_size ({max_size}), not {min_size}",
+        least,
+        f"{least} must be from 0 to {most} ({max_size}), not {min_size}",
     )
 
 
