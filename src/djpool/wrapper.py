@@ -652,6 +652,10 @@ class PooledWrapper(_Base):
             return []
         self._djpool_raw = self.djpool_lease = self.djpool_entry = None
         self._djpool_again = None
+        if self.in_atomic_block:
+            # The transaction is the parent's. What is left of the block must not run
+            # as if there were none; so it is for Django when a connection is closed.
+            self.closed_in_transaction = self.needs_rollback = True
         return self.djpool_cursors.cut_off()
 
     def close_if_unusable_or_obsolete(self) -> None:

@@ -24,7 +24,8 @@ SCRIPT = """
     from django.conf import settings
     settings.configure(USE_TZ=True, DATABASES={{"default": {database!r}}})
     django.setup()
-    from django.db import InterfaceError, connection, connections
+    from django.db import InterfaceError, ProgrammingError
+    from django.db import connection, connections, transaction
     import djpool
 
     def one(wrapper, number):
@@ -102,6 +103,30 @@ SCRIPT = """
     with multiprocessing.get_context("fork").Pool(2) as workers:
         done = workers.map(of_a_worker, range(20), chunksize=1)
     assert [number for number, _pid in done] == list(range(20))
+
+    # An atomic block goes on in the parent. In the child nothing that is done in it
+    # would be one transaction, and so nothing is done.
+    connection.close()
+    child = None
+    try:
+        with transaction.atomic():
+            one(connection, 3)
+            child = os.fork()
+            if not child:
+                raises(ProgrammingError, lambda: one(connection, 4))
+                raises(ProgrammingError, connection.ensure_connection)
+                with transaction.atomic():
+                    one(connection, 4)
+            one(connection, 4)
+    except ProgrammingError:
+        if not child:
+            one(connection, 5)  # the block is over
+            os._exit(3)
+        raise
+    _pid, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 3, status
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1{dual}")
 
     # The parent has not noticed.
     assert cursor.fetchone()[0] == 1
