@@ -18,6 +18,7 @@ from djpool.core.keeper import Keeper
 from djpool.core.options import Offer, PoolOptions, Problem, is_on, parse
 from djpool.core.pool import Pool
 from djpool.core.registry import Registry
+from djpool.core.telling import teller
 from djpool.opener import Opener
 from djpool.uwsgi import call_in_workers
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 registry = Registry()
 call_in_workers(registry.after_fork_in_child)
+teller.give_back = connections.close_all
 
 # The settings that say what a connection is. Not the alias's other ones: tests
 # change these without meaning another database.

@@ -57,9 +57,12 @@ def test_what_a_thread_leaves_behind_comes_back(
     stats = djpool.stats(alias)
     assert stats.reclaimed_total == 100
     assert stats.opened_total <= 2
-    told = [each for each in caplog.messages if "never given back" in each]
-    assert len(told) == 100
-    assert "which has ended" in told[0]
+
+    def told() -> list[str]:
+        return [each for each in caplog.messages if "never given back" in each]
+
+    wait_until(lambda: len(told()) == 100, "the log to be told")
+    assert "which has ended" in told()[0]
 
 
 def test_its_transaction_is_rolled_back(alias: str) -> None:

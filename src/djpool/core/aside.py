@@ -7,6 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from djpool.core.telling import in_a_serving_thread
+
 logger = logging.getLogger("djpool.pool")
 
 Work = Callable[[], None]
@@ -72,6 +74,7 @@ class Aside:
         self._thread = thread
 
     def _run(self) -> None:
+        in_a_serving_thread()
         while True:
             work = self._inbox.get()
             if work is _end:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from djpool.core.aside import Aside
 from djpool.core.options import LONGEST
+from djpool.core.telling import in_a_serving_thread, teller
 
 if TYPE_CHECKING:
     from djpool.core.pool import Pool
@@ -74,6 +75,7 @@ class Keeper:
         self.aside.after_fork()
 
     def _run(self) -> None:
+        in_a_serving_thread()
         due: weakref.WeakKeyDictionary[Pool, float] = weakref.WeakKeyDictionary()
         nudged = True
         while True:
@@ -104,6 +106,7 @@ class Keeper:
             # The thread must outlive any surprise; the pool works without it.
             logger.exception("pool %r: upkeep failed", pool.options.name)
             seconds = 60.0
+        teller.clean_up()
         with self._lock:
             if pool.closed and pool.empty:
                 self._pools.discard(pool)

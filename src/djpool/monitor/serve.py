@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from djpool.core.telling import in_a_serving_thread
 from djpool.monitor.process import uid
 from djpool.monitor.protocol import LONGEST_REQUEST, Peer, peer
 
@@ -136,6 +137,7 @@ class Server:
         self._ring(0.0)
 
     def _run(self) -> None:
+        in_a_serving_thread()
         while not self._may_leave():
             try:
                 self._round()

@@ -1,0 +1,105 @@
+"""What djpool's own threads have to say, which a thread of its own tells the log.
+
+A handler may be slow, or write into the very database of the pool that it is told of.
+So no thread that pools depend on ever runs one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+from djpool.core.owner import current_owner
+
+# Seconds without a message after which the thread ends.
+PATIENCE = 5.0
+
+
+class _Here(threading.local):
+    """Of each thread."""
+
+    #: Whether pools depend on it.
+    serves = False
+
+
+_here = _Here()
+
+
+def in_a_serving_thread() -> None:
+    """Have another thread tell the log from now on what this one says."""
+    _here.serves = True
+
+
+class Teller(logging.Filter):
+    """Takes messages of serving threads from a logger, and tells its handlers of them.
+
+    Thread-safe. The thread starts with the first message, and ends when none comes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Gives back what handlers, and others that are called, leased in a thread.
+        self.give_back: Callable[[], None] | None = None
+        self._begin()
+        atexit.register(self.tell)
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        # In a forked child, too: the parent tells what there was.
+        self._inbox: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards _runs
+        self._runs = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is for the handlers here and now."""
+        if not _here.serves:
+            return True
+        self._inbox.put(record)
+        # Without a thread, if there can be no more, the next message tries again.
+        with contextlib.suppress(RuntimeError):
+            self._start()
+        return False
+
+    def tell(self, patience: float = 0.0) -> None:
+        """Tell what there is, until nothing has come for so many seconds."""
+        while True:
+            try:
+                record = self._inbox.get(timeout=patience)
+            except queue.Empty:
+                return
+            logging.getLogger(record.name).handle(record)
+            del record  # which may refer to a pool
+            if self._inbox.empty():
+                self.clean_up()
+
+    def clean_up(self) -> None:
+        """Give back what somebody else's code has leased in this thread."""
+        if self.give_back is not None and current_owner().holding:
+            self.give_back()
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._runs:
+                thread = threading.Thread(
+                    target=self._run, name="djpool-log", daemon=True
+                )
+                thread.start()
+                self._runs = True
+
+    def _run(self) -> None:
+        while True:
+            self.tell(PATIENCE)
+            with self._lock:
+                if self._inbox.empty():
+                    self._runs = False
+                    return
+
+
+teller = Teller()
+for _name in ("djpool.pool", "djpool.monitor"):
+    logging.getLogger(_name).addFilter(teller)
