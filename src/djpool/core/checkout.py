@@ -50,7 +50,8 @@ class Checkout:
 
         Raises what `Pool.acquire()` does, or why another one's connect failed.
         """
-        if not self._kept:
+        if not (self._kept and self._gate.counters.opened):
+            # Nobody else would: a keeper's upkeep begins with the first connection.
             self._reclaim.what_is_lost()
         if self._reclaim.what_is_loose() is not None:
             self._connections.nudge()  # somebody is to look again later

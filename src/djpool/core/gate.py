@@ -476,8 +476,6 @@ class Gate:
         self.opening += 1
         slot.opening = True
         slot.on_lost = self.on_lost
-        if family.several:
-            family.tighten_locked()
         return slot
 
     def serve_locked(self) -> None:
@@ -513,6 +511,7 @@ class Gate:
         if (due := self._due_locked()) is None:
             if not self.family.several or self.barred or self.size >= self.max_size:
                 return
+            self.family.tighten_locked()  # it may just have become full
             due = LOOK_AROUND
         alarm = time.monotonic() + max(due, 0.001)
         if alarm < waiter.alarm:

@@ -129,7 +129,12 @@ class Registry:
             if self._pools.get(alias, ()) is before:
                 self._pools[alias] = after
                 break
-        self._settle_locked(alias, before, newcomer, left, gone)
+        try:
+            self._settle_locked(alias, before, newcomer, left, gone)
+        except BaseException:
+            # It struck amid the steps, which may all be taken twice.
+            self._settle_locked(alias, before, newcomer, left, gone)
+            raise
         return gone
 
     def _settle_locked(
@@ -166,7 +171,7 @@ class Registry:
                 )
             )
         if not pools and all(_judge(pool) is None for pool in gone):
-            del self._pools[alias]
+            self._pools.pop(alias, None)
             self._families.pop(alias, None)
 
     def _clean_up(self, gone: list[Pool]) -> None:
@@ -197,7 +202,7 @@ class Registry:
 
     def close_all(self, timeout: float = 0.0) -> None:
         """Close every pool and forget them, as `close()` does. Also called at exit."""
-        for alias in list(self._pools):
+        for alias in {*list(self._pools), *list(self._families)}:
             self.close(alias, timeout)
 
     def after_fork_in_child(self) -> None:
