@@ -1,8 +1,8 @@
-"""The pools of one alias: one for its settings, and what is left of former ones.
+"""The pools of one alias: one for its present settings, and those of former settings.
 
-They share one limit, which is the `max_size` of the first of them, and one lock, so
-that what is counted for all of them is of one moment. Who waits in one of them can be
-let in when another one gives something up.
+The pools share one limit, the `max_size` of the first pool. They share one lock, so
+that their numbers are of one moment. A caller that waits in one pool can get the place
+that another pool gives up.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from djpool.core.connections import Connections
     from djpool.core.gate import Gate
 
-# While callers of one pool need what another one has, how often the first of them
-# looks for it. It is told as a rule, but what is laid down without a lock says nothing.
+# While a caller needs a place that another pool has: seconds between two looks. A
+# connection can return to the other pool's stack without a lock, and so unnoticed.
 LOOK_AROUND = 0.1
 
 
@@ -27,10 +27,10 @@ def _nothing() -> None:
 
 
 class Family:
-    """Pools of one alias, the one for its present settings first. Most often one.
+    """Pools of one alias, first the pool for its present settings. Most often one.
 
-    `lock` guards everything; it is the lock of each gate. The tuple is replaced, never
-    changed, so that it can be read without it.
+    `lock` guards everything. It is the lock of each gate. `members` is replaced and
+    never changed, so that a reader needs no lock.
     """
 
     __slots__ = ("lock", "max_size", "members", "past", "review", "several", "size")
@@ -43,14 +43,14 @@ class Family:
         self.members: tuple[Connections, ...] = ()
         #: Whether there is more than one, which each gate asks.
         self.several = False
-        #: What the pools that have gone had counted.
+        #: The counters of the pools that have gone.
         self.past = Counters()
         #: Compares the pools with the settings. May not be called with a lock held.
         self.review: Callable[[], object] = _nothing
 
     @property
     def reviewed(self) -> bool:
-        """Whether there are settings to compare with."""
+        """True if there are settings to compare with."""
         return self.review is not _nothing
 
     def after_fork(self) -> None:
@@ -60,7 +60,7 @@ class Family:
         self.several = False
 
     def set_locked(self, members: tuple[Connections, ...]) -> None:
-        """These are the pools from now on. The caller holds the lock."""
+        """Replace the members. The caller holds the lock."""
         self.members = members
         self.several = len(members) > 1
         if members:
@@ -68,23 +68,23 @@ class Family:
         self.serve_locked()
 
     def serve_locked(self) -> None:
-        """Let in whoever can be let in, first those who have waited longest."""
+        """Let callers in, first the caller that has waited longest."""
         for gate in self.waiting_locked():
             gate.serve_locked()
         self.tighten_locked()
 
     def waiting_locked(self) -> list[Gate]:
-        """The gates with a queue, in the order in which the first one came."""
+        """Return the gates with a queue, in the order of their first callers."""
         gates = [each.gate for each in self.members if each.gate.waiters]
         return sorted(gates, key=lambda gate: gate.waits_since())
 
     def tighten_locked(self) -> None:
-        """Have each gate know whether what comes back to it is surplus."""
+        """Tell each gate whether to close connections that return."""
         for member in self.members:
             member.gate.tighten_locked()
 
     def wants_more_locked(self, gate: Gate) -> bool:
-        """Whether what comes back to `gate` had better be closed for another pool."""
+        """True if a connection that returns to `gate` must make room for others."""
         if self.size < self.max_size:
             return False
         return self.size > self.max_size or any(
@@ -96,9 +96,9 @@ class Family:
         )
 
     def make_room(self, gate: Gate) -> None:
-        """Close what lies idle in another pool, if the callers of `gate` need the room.
+        """Close an idle connection of another pool, if callers of `gate` need room.
 
-        One connection at a time, of former settings first. May block, as closing does.
+        Take former settings first. May block, as closing does.
         """
         if self.size < self.max_size or gate.size >= gate.max_size or gate.free:
             return
