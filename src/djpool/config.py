@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from djpool.core.adapter import Adapter, Connector
 from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import OptionsError
 from djpool.core.keeper import Keeper
+from djpool.core.lease import Lease
 from djpool.core.options import Offer, PoolOptions, Problem, is_on, parse
 from djpool.core.pool import Pool
 from djpool.core.registry import Registry
@@ -31,9 +33,10 @@ teller.give_back = connections.close_all
 
 # The settings that say what a connection is. Not the alias's other ones: tests
 # change these without meaning another database.
-_WHAT_IT_IS = operator.itemgetter(
-    "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT", "TIME_ZONE"
+_KEYS = (
+    *("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT", "TIME_ZONE"),
 )
+_WHAT_IT_IS = operator.itemgetter(*_KEYS)
 
 
 def place_of(alias: str) -> str:
@@ -137,16 +140,62 @@ def pool_of(wrapper: PooledWrapper) -> Pool | None:
     )
     pool = registry.find(wrapper.alias, identity)
     if pool is not None:
+        if pool.former:
+            registry.review(wrapper.alias)  # its settings may be back
+            if pool.gone:
+                return pool_of(wrapper)
         return pool
     copied = _copy(described)
     identity = (type(wrapper), _WHAT_IT_IS(copied), *identity[2:])
 
     def make(keeper: Keeper) -> Pool:
-        return _make(type(wrapper), copied, wrapper.alias, keeper)
+        return _make(
+            type(wrapper),
+            copied,
+            wrapper.alias,
+            keeper,
+            functools.partial(_is_said, wrapper.alias, copied.get("ENGINE"), identity),
+        )
 
     pool = registry.make(wrapper.alias, identity, make)
     channel.publish(figures, control.orders(_controlled), _suspended)
     return pool
+
+
+def lease_anew(wrapper: PooledWrapper, closed: Pool) -> Lease:
+    """Lease after a pool was found closed, if that is because its settings were left.
+
+    Such a pool goes when it is empty, perhaps just when somebody comes.
+
+    Must be called while PoolClosed is handled, which is raised again otherwise.
+    """
+    pool: Pool | None = closed
+    while pool is not None and pool.gone:
+        pool = pool_of(wrapper)
+        with contextlib.suppress(errors.PoolClosed):
+            if pool is not None:
+                return pool.acquire()
+    raise  # noqa: PLE0704 (see above)
+
+
+def _is_said(alias: str, engine: Any, identity: tuple[Any, ...]) -> bool | None:
+    """Whether an alias's settings are those of a pool; None if there is no such alias.
+
+    What counts is what a new Django connection would have. Others may have settings of
+    their own, or those of before.
+    """
+    described = connections.settings.get(alias)
+    if described is None:
+        return None
+    # The class is not compared: it is what ENGINE means.
+    wrapper_class, what_it_is, *others = identity
+    return (
+        described.get("ENGINE") == engine
+        and all(key in described for key in _KEYS)
+        and _WHAT_IT_IS(described) == what_it_is
+        and others
+        == [getattr(settings, name) for name in wrapper_class.djpool_settings]
+    )
 
 
 def figures() -> dict[str, Any]:
@@ -172,6 +221,7 @@ def _make(
     described: dict[str, Any],
     alias: str,
     keeper: Keeper,
+    wanted: Callable[[], bool | None],
 ) -> Pool:
     adapter: Adapter = wrapper_class.djpool_adapter
     options, problems = read_options(alias, described["OPTIONS"], adapter.offer)
@@ -213,6 +263,8 @@ def _make(
         facts=opener.facts,
         introduce=opener.put_hooks_on,
         renew=None if source is None else source.forget,
+        family=registry.family(alias),
+        wanted=wanted,
     )
 
 

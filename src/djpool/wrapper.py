@@ -18,6 +18,7 @@ from djpool import config, cursors, hooks, requests
 from djpool.checks import pooled_validation
 from djpool.core.session import CHANGES, Change, Trace
 from djpool.creation import pooled_creation
+from djpool.errors import PoolClosed
 from djpool.onlookers import StandIn, driver_s_object
 from djpool.signals import lease_acquired, lease_released
 
@@ -386,7 +387,7 @@ class PooledWrapper(_Base):
     @async_unsafe
     def connect(self) -> None:
         pool = self._djpool_again
-        if pool is None or pool.closed:
+        if pool is None or pool.closed or pool.former:
             pool = config.pool_of(self)
             if pool is None:
                 with config.credentials_beside_the_pool(self):
@@ -395,11 +396,14 @@ class PooledWrapper(_Base):
             self.check_settings()
         request = requests.current()
         with self._djpool_using:
-            if request is None:
-                self.djpool_request = None
-                lease = pool.acquire()
-            else:
-                lease = request.acquire(self, pool)
+            try:
+                if request is None:
+                    self.djpool_request = None
+                    lease = pool.acquire()
+                else:
+                    lease = request.acquire(self, pool)
+            except PoolClosed:
+                lease = config.lease_anew(self, pool)
             self._djpool_depth += 1
             try:
                 if not self._djpool_begin(lease):
@@ -408,7 +412,7 @@ class PooledWrapper(_Base):
                 if lease_acquired.receivers:
                     lease_acquired.send(sender=type(self), connection=self)
                 if request is not None:
-                    if pool.traces:
+                    if lease.pool.traces:
                         lease.tell(f"request {request.path!r}")
                     request.leased(lease)
             except BaseException:

@@ -50,12 +50,15 @@ class Checkout:
 
         Raises what `Pool.acquire()` does, or why another one's connect failed.
         """
-        if not self._kept:
+        if not (self._kept and self._gate.counters.opened):
+            # Nobody else would: a keeper's upkeep begins with the first connection.
             self._reclaim.what_is_lost()
         if self._reclaim.what_is_loose() is not None:
             self._connections.nudge()  # somebody is to look again later
         if patience:
             self._refuse_the_hopeless()
+        else:
+            self._gate.make_room()  # there will be no waiting for it
         return self._queue(patience, patience)
 
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
@@ -166,15 +169,16 @@ class Checkout:
     def _refuse_the_hopeless(self) -> None:
         """Raise if the caller would wait for what only the caller could give back."""
         gate, me = self._gate, current_owner()
-        if len(me.holding) < gate.max_size:
+        limit = min(gate.max_size, gate.family.max_size)
+        if len(me.holding) < limit:
             return  # of any pool: no need to count, under the lock, what are this one's
         self._reclaim.what_is_lost()
         with gate.lock:
             mine = sum(
                 entry.owner is me and is_held(entry)
-                for entry in list(self._connections.books)
+                for entry in self._connections.books_of_all()
             )
-            if mine < gate.max_size or gate.barred or gate.crowded:
+            if mine < limit or gate.barred or gate.crowded:
                 return
             gate.counters.timeouts += 1
         stats = self._connections.stats()
@@ -212,7 +216,7 @@ class Checkout:
             f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
         )
         with self._gate.lock:
-            books = list(self._connections.books)
+            books = self._connections.books_of_all()
             held = [entry for entry in books if entry.owner is not None]
         holders = describe_holders(held, self._clock())
         return f"pool {self._connections.name!r}: {reason} ({figures}){holders}"

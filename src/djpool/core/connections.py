@@ -20,13 +20,16 @@ from djpool.core.gate import Gate
 from djpool.core.options import PoolOptions
 from djpool.core.outage import Outage
 from djpool.core.slot import EVICTED, Entry, Slot
-from djpool.core.stats import CloseCause, PoolStats
+from djpool.core.stats import CloseCause, Counters, PoolStats
 
 logger = logging.getLogger("djpool.pool")
 
 # The share of max_lifetime by which connections grow old earlier, at random, so
 # that those opened together are not all replaced at once.
 JITTER = 0.25
+# Idle for so long, what is of former settings is closed. Until then it serves
+# whoever has them still, and is there if they come back as after a test.
+LINGER = 1.0
 # After a login was refused, before it is tried again with what is in force by then.
 RENEWAL_PAUSE = 0.1
 
@@ -58,12 +61,15 @@ class Connections:
         self.alias = alias
         self.clock = clock
         self.nudge = nudge
-        self._watch = watch
+        self.watch = watch
         self._renew = renew
         self.outage = Outage()
         self.books: set[Entry] = set()  # guarded by the gate's lock
         #: When an idle connection may be too old.
         self.sweep_at = 0.0
+        #: When the settings that these are for were left; None if they are in force.
+        self.left_at: float | None = None
+        self._min_size = gate.min_size  # of the time before
         #: The driver's look at the socket; None if it has only the default one.
         self.peek = own_method(driver, "peek")
         #: Idle for longer than that, a connection is pinged before it is lent.
@@ -77,6 +83,64 @@ class Connections:
     def name(self) -> str:
         """How messages call the pool."""
         return self.options.name
+
+    # -- former settings ----------------------------------------------------------
+
+    @property
+    def max_idle(self) -> float | None:
+        """Idle for longer than that, a connection above `min_size` is closed."""
+        longest = self.options.max_idle
+        if self.left_at is None:
+            return longest
+        return LINGER if longest is None else min(longest, LINGER)
+
+    def leave_locked(self) -> None:
+        """These settings are no more: keep nothing open that nobody uses."""
+        if self.left_at is None:
+            self.left_at = self.clock()
+            self._min_size, self.gate.min_size = self.gate.min_size, 0
+            self.sweep_at = 0.0
+
+    def return_locked(self) -> None:
+        """The settings are in force again."""
+        if self.left_at is not None:
+            self.left_at = None
+            self.gate.min_size = self._min_size
+
+    def succeed_locked(self, former: Connections) -> None:
+        """What `former` was told while it ran holds for these, which come after it.
+
+        Other sizes only if the settings do not say other ones.
+        """
+        gate, mine, its = self.gate, self.options, former.options
+        capacity = None if self.native is None else self.native.capacity
+        if (mine.min_size, mine.max_size) == (its.min_size, its.max_size) and (
+            capacity is None or former.gate.max_size <= capacity
+        ):
+            left = former.left_at is not None
+            gate.min_size = former._min_size if left else former.gate.min_size
+            gate.max_size = former.gate.max_size
+        if former.gate.suspended:
+            gate.barred = True
+
+    def books_of_all(self) -> list[Entry]:
+        """What is open of this alias, with former settings, too. Ask under the lock."""
+        members = self.gate.family.members or (self,)
+        return [entry for each in members for entry in list(each.books)]
+
+    def shed(self) -> bool:
+        """Close the connection that was idle longest; whether there was one."""
+        try:
+            slot = self.gate.free.popleft()
+        except IndexError:
+            return False
+        try:
+            self.take_native(slot)
+            self.discard(slot, CloseCause.IDLE)
+        except BaseException:
+            self.abandon(slot)
+            raise
+        return True
 
     # -- opening ----------------------------------------------------------------
 
@@ -98,7 +162,7 @@ class Connections:
         self.gate.opened(slot, entry.opened_at - started)
         if self.outage.failures:
             self._tell_of_recovery()
-        self._watch()
+        self.watch()
 
     def _connect(self, slot: Slot, deadline: float) -> Entry:
         try:
@@ -197,7 +261,7 @@ class Connections:
         now = self.clock()
         if now >= entry.expires_at:
             return _age_cause(entry)
-        max_idle, gate = self.options.max_idle, self.gate
+        max_idle, gate = self.max_idle, self.gate
         if max_idle is None or now - entry.idle_since < max_idle:
             return None
         return CloseCause.IDLE if gate.size > gate.min_size else None
@@ -305,7 +369,8 @@ class Connections:
             self.end_use(entry, self.clock())
         self.close(slot, cause)
         self.gate.remove(slot)
-        if self.gate.closed or (entry and self.gate.size < self.gate.min_size):
+        gate = self.gate
+        if gate.closed or gate.family.several or (entry and gate.size < gate.min_size):
             self.nudge()  # the keeper waits for the last one, or opens another
 
     def close(self, slot: Slot, cause: CloseCause) -> None:
@@ -367,15 +432,31 @@ class Connections:
     # -- figures --------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """The pool's figures, all of one moment. Never waits for a database."""
-        gate = self.gate
+        """The figures of the alias, all of one moment. Never waits for a database.
+
+        These are the pool's, and those of the pools of former settings.
+        """
+        family = self.gate.family
+        idle = waiting = size = opening = 0
+        counted: list[Counters] = []
+        entries: list[Entry] = []
         # Copied here, and summed below: the collector may run wherever something is
         # made, and the lock is not to be held meanwhile.
-        with gate.lock:
-            idle, waiting = len(gate.free), len(gate.waiters)
-            size, opening = gate.size, gate.opening
-            min_size, max_size = gate.min_size, gate.max_size
-            counters, entries = gate.counters.copy(), list(self.books)
+        with family.lock:
+            members = family.members  # none if all have gone
+            for each in members:
+                gate = each.gate
+                idle += len(gate.free)
+                waiting += len(gate.waiters)
+                size += gate.size
+                opening += gate.opening
+                counted.append(gate.counters.copy())
+                entries += each.books
+            head = members[0] if members else self
+            min_size, max_size = head.gate.min_size, head.gate.max_size
+            counters = family.past.copy()
+        for more in counted:
+            counters.absorb(more)
         acquired, uses = counters.acquired, counters.uses
         for entry in entries:
             acquired += entry.direct
@@ -385,10 +466,10 @@ class Connections:
         waits = counters.waits.snapshot(at_once)
         opens = counters.opens.snapshot()
         return PoolStats(
-            name=self.name,
-            alias=self.alias,
-            vendor=self.driver.vendor,
-            implementation="fallback" if self.native is None else "native",
+            name=head.name,
+            alias=head.alias,
+            vendor=head.driver.vendor,
+            implementation="fallback" if head.native is None else "native",
             pid=os.getpid(),
             min_size=min_size,
             max_size=max_size,

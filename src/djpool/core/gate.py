@@ -18,6 +18,9 @@ looked at before may have changed: slots and numbers change in stores with no ca
 between them. Finalisers, which run there as well, leave their work to others: see
 `djpool.core.collecting`.
 
+The pools of one alias are a family, which has one lock and one limit for all: see
+`djpool.core.family`. A slot counts in its gate and in the family.
+
 While connections are slow to open, or fail to, the first in the queue also waits for
 the time at which another may be tried. It wakes itself then, and serves the queue.
 """
@@ -31,6 +34,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from djpool.core.family import LOOK_AROUND, Family
 from djpool.core.options import LONGEST
 from djpool.core.slot import OnLost, Slot
 from djpool.core.stats import Counters
@@ -51,9 +55,10 @@ class Refused(enum.Enum):
 class Waiter:
     """A place in the queue. The gate's lock guards it, but for `wake`."""
 
-    __slots__ = ("alarm", "called", "failure", "slot", "wake")
+    __slots__ = ("alarm", "called", "failure", "since", "slot", "wake")
 
     def __init__(self) -> None:
+        self.since = time.monotonic()
         self.slot: Slot | None = None
         #: Why a connect failed whose outcome it shares.
         self.failure: BaseException | None = None
@@ -85,8 +90,14 @@ class Gate:
         max_waiting: int | None,
         on_lost: OnLost,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        family: Family | None = None,
     ) -> None:
-        self.lock = threading.RLock()
+        if family is None:
+            family = Family()
+            family.max_size = max_size
+        self.family = family
+        self.lock = family.lock
         #: True if this thread is inside a critical section already.
         self.is_inside: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001 (threading.Condition asks, too)
         self._clock = clock  # for connects; waiters wait in real time
@@ -137,8 +148,10 @@ class Gate:
                 refused = self._join_locked(waiter, timeout, first=first)
             if refused is not None:
                 return refused
+            if waiter.slot is None:
+                self.make_room()
             while waiter.slot is None and self._goes_on_waiting(waiter, ends):
-                pass
+                self.make_room()
             return self._leave_queue(waiter)
         except BaseException:
             # Nobody else has this waiter by then, so its slot can be had from it again.
@@ -146,6 +159,11 @@ class Gate:
             if isinstance(turn, Slot):
                 self.lay_down(turn)
             raise
+
+    def make_room(self) -> None:
+        """Have an idle connection of another pool of the family closed, if need be."""
+        if self.family.several:
+            self.family.make_room(self)
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
@@ -182,9 +200,11 @@ class Gate:
         else:
             self.counters.waited += 1
             self.waiters.append(waiter)
+        if self.family.several:
+            self.family.tighten_locked()
         # What was laid down since the look at the stack, by somebody who saw an
         # empty queue, is for the first in it.
-        self._serve_locked()
+        self.serve_locked()
         return None
 
     def _goes_on_waiting(self, waiter: Waiter, ends: float) -> bool:
@@ -197,7 +217,7 @@ class Gate:
             now = time.monotonic()
             if now >= waiter.alarm:
                 waiter.alarm = float("inf")
-                self._serve_locked()
+                self.serve_locked()
             waits = waiter.slot is None and waiter.failure is None
             return waits and now < ends and not self.closed
 
@@ -209,10 +229,12 @@ class Gate:
             if waiter.slot is None and waiter.failure is None:
                 # Perhaps what came free for us was announced by nobody, because
                 # whoever laid it down was interrupted after that.
-                self._serve_locked()
+                self.serve_locked()
             with contextlib.suppress(ValueError):  # gone, as is usual once served
                 self.waiters.remove(waiter)
-                self._serve_locked()  # the next in the queue may need an alarm
+                self.serve_locked()  # the next in the queue may need an alarm
+            if self.family.several:
+                self.family.tighten_locked()
             if waiter.slot is not None:
                 return waiter.slot
             if waiter.failure is not None:
@@ -265,6 +287,7 @@ class Gate:
         except IndexError:
             return None  # somebody was faster
         self.size -= 1
+        self.family.size -= 1
         slot.on_lost = None
         return other
 
@@ -279,7 +302,7 @@ class Gate:
             self.counters.opens.add(seconds)
             self._paused_until = float("-inf")
             self._serves = True
-            self._serve_locked()
+            self.serve_locked()
 
     def mend(self, slot: Slot) -> None:
         """It is given back, and not ready yet."""
@@ -293,7 +316,7 @@ class Gate:
         with self.lock:
             self.mending -= slot.mending
             slot.mending = False
-            self._serve_locked()
+            self.serve_locked()
 
     def lay_down(self, slot: Slot) -> None:
         """The slot is for the next caller; the right to open one is given up."""
@@ -339,7 +362,7 @@ class Gate:
     def serve(self) -> None:
         """Let in whoever can be let in."""
         with self.lock:
-            self._serve_locked()
+            self.serve_locked()
 
     # -- from outside ---------------------------------------------------------
 
@@ -347,9 +370,11 @@ class Gate:
         """Change the bounds; waiters may be let in, connections be surplus."""
         with self.lock:
             self.min_size = min_size
-            self.max_size = max_size
-            self._tighten_locked()
-            self._serve_locked()
+            self.max_size = self.family.max_size = max_size
+            self.tighten_locked()
+            self.serve_locked()
+            if self.family.several:
+                self.family.serve_locked()
 
     def suspend(self) -> None:
         """Let nobody in until `resume()`; callers wait as long as they may."""
@@ -360,14 +385,16 @@ class Gate:
         """Let callers in again, those who waited first."""
         with self.lock:
             self.barred = self.closed
-            self._serve_locked()
+            self.serve_locked()
 
-    def after_fork(self) -> list[Slot]:
+    def after_fork(self, family: Family) -> list[Slot]:
         """In a forked child: let nobody in ever again; returns what was free.
 
-        Takes no lock, and makes a new one: a thread that is no more may have it.
+        Takes no lock, and uses that of a new family: a thread that is no more may have
+        the one of before.
         """
-        self.lock = threading.RLock()
+        self.family = family
+        self.lock = family.lock
         self.is_inside = self.lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
         self.inherited = self.closed = self.barred = self.tight = True
         self.size = self.opening = self.mending = 0
@@ -379,11 +406,23 @@ class Gate:
     def close(self) -> None:
         """Let nobody in ever again, and send the waiters away."""
         with self.lock:
-            self.closed = self.barred = True
-            self._tighten_locked()
-            while self.waiters:
-                waiter = self.waiters.popleft()
-                waiter.call()
+            self._close_locked()
+
+    def close_if_unused(self) -> bool:
+        """Close it if it has neither connections nor callers; whether that was done."""
+        with self.lock:
+            if self.size or self.waiters:
+                return False
+            # From here on no handler of a signal comes between.
+            self.closed = self.barred = self.tight = True
+            return True
+
+    def _close_locked(self) -> None:
+        self.closed = self.barred = True
+        self.tighten_locked()
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            waiter.call()
 
     # -- decisions: the caller holds the lock ----------------------------------
 
@@ -399,6 +438,13 @@ class Gate:
             return slot
         return self._open_locked() if self._due_locked(patient) == 0 else None
 
+    def waits_since(self) -> float:
+        """When the first one in the queue came; the family asks, under the lock."""
+        try:
+            return self.waiters[0].since
+        except IndexError:
+            return float("inf")
+
     def _due_locked(self, patient: bool = True) -> float | None:
         """Seconds until another connect may begin; None if it is not time that lacks.
 
@@ -409,6 +455,8 @@ class Gate:
         # has heads.
         if self.barred or self.mending or self.size >= self.max_size:
             return None
+        if self.family.several and self.family.size >= self.family.max_size:
+            return None
         due = self._paused_until if patient else float("-inf")
         if self.opening:
             due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
@@ -417,16 +465,21 @@ class Gate:
     def _open_locked(self) -> Slot | None:
         slot, now = Slot(), self._clock()
         # Looked at again: from here on no handler of a signal comes between.
-        if self.size >= self.max_size:
+        family = self.family
+        if self.size >= self.max_size or (
+            family.several and family.size >= family.max_size
+        ):
             return None
         self._begun = now
         self.size += 1
+        family.size += 1
         self.opening += 1
         slot.opening = True
         slot.on_lost = self.on_lost
         return slot
 
-    def _serve_locked(self) -> None:
+    def serve_locked(self) -> None:
+        """Let in whoever can be let in."""
         while self.waiters:
             waiter = self.waiters[0]
             if waiter.slot is None:
@@ -447,6 +500,7 @@ class Gate:
     def _put_back_locked(self, slot: Slot) -> None:
         if slot.opening:
             self.size -= 1
+            self.family.size -= 1
             self.opening -= 1
             slot.on_lost = None
         else:
@@ -455,7 +509,10 @@ class Gate:
     def _set_alarm_locked(self, waiter: Waiter) -> None:
         """Have the first in the queue wake when another connect may begin."""
         if (due := self._due_locked()) is None:
-            return
+            if not self.family.several or self.barred or self.size >= self.max_size:
+                return
+            self.family.tighten_locked()  # it may just have become full
+            due = LOOK_AROUND
         alarm = time.monotonic() + max(due, 0.001)
         if alarm < waiter.alarm:
             waiter.alarm = alarm
@@ -463,12 +520,20 @@ class Gate:
 
     def _remove_locked(self, slot: Slot) -> None:
         self.size -= 1
+        self.family.size -= 1
         self.opening -= slot.opening
         self.mending -= slot.mending
         slot.mending = False
         slot.on_lost = None
-        self._tighten_locked()
-        self._serve_locked()
+        self.tighten_locked()
+        if self.family.several:
+            self.family.serve_locked()
+        else:
+            self.serve_locked()
 
-    def _tighten_locked(self) -> None:
-        self.tight = self.closed or self.size > self.max_size
+    def tighten_locked(self) -> None:
+        """Find out whether what comes back is surplus."""
+        tight = self.closed or self.size > self.max_size
+        if self.family.several and not tight:
+            tight = self.family.wants_more_locked(self)
+        self.tight = tight

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
 from djpool.core.checkin import Checkin, Postponed
 from djpool.core.checkout import Checkout
-from djpool.core.connections import Connections, own_method
+from djpool.core.connections import LINGER, Connections, own_method
 from djpool.core.driver import Driver, NativePool, check_capacity
 from djpool.core.errors import CORE_ERRORS, ErrorKinds, OptionsError
 from djpool.core.failover import Failover
+from djpool.core.family import Family
 from djpool.core.gate import Gate
 from djpool.core.holders import borrower_stack
 from djpool.core.keeper import Keeper
@@ -52,6 +53,8 @@ class Pool:
         facts: Mapping[str, Any] | None = None,
         introduce: Callable[[Any], None] | None = None,
         renew: Callable[[], None] | None = None,
+        family: Family | None = None,
+        wanted: Callable[[], bool | None] | None = None,
     ) -> None:
         """Make a pool; nothing is connected until somebody asks.
 
@@ -68,16 +71,31 @@ class Pool:
             introduce: For who leases, to call with itself before its first lease.
             renew: Called when the server refused the login, which is tried once
                 more then, perhaps as somebody else. It must not block.
+            family: The pools of this alias, which the registry puts it among; None
+                if it is to be the only one.
+            wanted: Whether the settings of the alias are those that this pool is for;
+                None from it if there is no such alias. Without it, they always are.
         """
         self.options = options
         self.alias = alias
         self.facts: Mapping[str, Any] = {} if facts is None else facts
         self.introduce = introduce
+        self.wanted = wanted
+        #: Whether the settings of its alias are other ones now.
+        self.former = False
+        #: Whether the settings of its alias are, or once were, those of this pool.
+        self.listed = False
+        #: Whether it was closed because they are, and the last connection is closed.
+        self.gone = False
         self._errors = errors
         self._keeper = keeper
         self._lost = Lost()
         self._gate = Gate(
-            options.min_size, options.max_size, options.max_waiting, self._lose
+            options.min_size,
+            options.max_size,
+            options.max_waiting,
+            self._lose,
+            family=family,
         )
         self._connections = Connections(
             options,
@@ -90,6 +108,8 @@ class Pool:
             watch=self._watch,
             nudge=self.nudge,
         )
+        if family is None:
+            self._gate.family.set_locked((self._connections,))
         postponed = Postponed()
         checkin = Checkin(
             self._connections, None if keeper is None else keeper.aside, postponed
@@ -280,8 +300,24 @@ class Pool:
     # -- control ------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """The pool's figures, all of one moment. Never waits for a database."""
+        """The figures of its alias, all of one moment. Never waits for a database.
+
+        These are its own, and of the alias's pools for other settings.
+        """
         return self._connections.stats()
+
+    @property
+    def family(self) -> Family:
+        """The pools of its alias: orders to one are for all of them."""
+        return self._gate.family
+
+    @property
+    def connections(self) -> Connections:
+        """What it has open."""
+        return self._connections
+
+    def _everywhere(self) -> Iterable[Connections]:
+        return self._gate.family.members or (self._connections,)
 
     @property
     def native(self) -> Any:
@@ -306,7 +342,7 @@ class Pool:
     def resize(
         self, *, min_size: int | None = None, max_size: int | None = None
     ) -> None:
-        """Change the bounds of a running pool.
+        """Change the bounds of a running pool, which are those of its alias.
 
         A smaller `max_size` closes idle connections at once, and those in use
         when they come back.
@@ -315,34 +351,38 @@ class Pool:
             OptionsError: The sizes are no whole numbers, or out of bounds, or more
                 than the native pool can keep.
         """
-        gate = self._gate
+        connections = next(iter(self._everywhere()))
+        gate = connections.gate
         low = gate.min_size if min_size is None else min_size
         high = gate.max_size if max_size is None else max_size
         try:
             checked = PoolOptions(min_size=low, max_size=high)
-            check_capacity(self._native, checked.max_size)
+            check_capacity(connections.native, checked.max_size)
         except OptionsError as error:
-            raise self._errors.options(f"pool {self.options.name!r}: {error}") from None
+            raise self._errors.options(f"pool {connections.name!r}: {error}") from None
         gate.resize(checked.min_size, checked.max_size)
-        if gate.tight:
-            self._connections.sweep(
-                lambda _entry: None
-            )  # what is surplus is not laid back
+        for each in reversed(tuple(self._everywhere())):
+            if each.gate.tight:
+                # What is surplus is not laid back.
+                each.sweep(lambda _entry: None)
         if self._keeper is not None:
-            self._keeper.watch(self)
+            connections.watch()
             self._keeper.nudge()
 
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""
-        self._connections.drain()
+        for each in self._everywhere():
+            each.drain()
 
     def suspend(self) -> None:
         """Lend no more until `resume()`. Callers wait, up to their deadlines."""
-        self._gate.suspend()
+        for each in self._everywhere():
+            each.gate.suspend()
 
     def resume(self) -> None:
         """Lend again, first to those who waited."""
-        self._gate.resume()
+        for each in self._everywhere():
+            each.gate.resume()
 
     def close(self, timeout: float = 0.0) -> None:
         """Lend no more, ever; close what is idle, and what comes back.
@@ -353,16 +393,72 @@ class Pool:
         """
         if self._gate.inherited:
             return  # all of it is the parent's
-        self._gate.close()
-        self._connections.sweep(lambda _entry: CloseCause.SHUTDOWN)
+        # It may have gone, and then the others have its place.
+        every = dict.fromkeys((self._connections, *self._everywhere()))
+        for each in every:
+            each.gate.close()
+        for each in every:
+            each.sweep(lambda _entry: CloseCause.SHUTDOWN)
         deadline = self._clock() + timeout
-        while self._gate.size and self._clock() < deadline:
+        while any(each.gate.size for each in every) and self._clock() < deadline:
             time.sleep(0.005)
             self._reclaim.what_is_lost()
-        if self._native is not None:
-            self._native.close()
+        for each in every:
+            if each.native is not None:
+                each.native.close()
         if self._keeper is not None:
             self._keeper.nudge()
+
+    # -- settings that change -----------------------------------------------------
+
+    def leave(self) -> None:
+        """The settings of its alias are other ones: keep open only what is in use.
+
+        Nothing is opened for `min_size` any more; callers that have the former settings
+        still are served.
+        """
+        if self.former:
+            return
+        with self._gate.lock:
+            self._connections.leave_locked()
+            self.former = True
+        self.nudge()
+
+    def come_back(self) -> None:
+        """The settings of its alias are those of this pool again."""
+        if not self.former:
+            return
+        with self._gate.lock:
+            self._connections.return_locked()
+            self.former = False
+        self.nudge()
+
+    def succeed(self, former: Pool) -> None:
+        """Hold to what `former` was told, which had the place of this one."""
+        if former.family is self.family:
+            with self._gate.lock:
+                self._connections.succeed_locked(former.connections)
+
+    def has_gone(self) -> bool:
+        """Close it if it was left a while ago and is empty; whether that was done.
+
+        Whoever was about to use it finds that out by `PoolClosed` and `gone`.
+        """
+        left_at = self._connections.left_at
+        if left_at is None or self._clock() < left_at + LINGER:
+            return False
+        gate = self._gate
+        with gate.lock:
+            if gate.closed or not gate.close_if_unused():
+                return gate.closed and not gate.size
+            self.gone = True
+            return True
+
+    def clean_up(self) -> None:
+        """It has gone: end what its native pool has of threads. May take a moment."""
+        if self._native is not None:
+            self._native.close()
+        self.nudge()
 
     def after_fork(self) -> list[Any]:
         """In a forked child: end all leases, and leave the connections untouched.
@@ -372,7 +468,9 @@ class Pool:
         lock: whoever had it may be gone.
         """
         books = list(self._connections.books)
-        kept: list[Any] = [self, books, self._gate.after_fork()]
+        family = Family()
+        family.set_locked((self._connections,))
+        kept: list[Any] = [self, books, self._gate.after_fork(family)]
         for entry in books:
             lease = entry.lease() if entry.lease is not None else None
             if lease is not None:

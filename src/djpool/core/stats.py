@@ -283,3 +283,15 @@ class Counters:
             value = getattr(self, name)
             setattr(copied, name, value if isinstance(value, int) else value.copy())
         return copied
+
+    def absorb(self, other: Counters) -> None:
+        """Count everything that `other` counted."""
+        for name in self.__slots__:
+            mine, its = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Durations):
+                mine.absorb(its)
+            elif isinstance(mine, dict):
+                for cause, count in its.items():
+                    mine[cause] = mine.get(cause, 0) + count
+            else:
+                setattr(self, name, mine + its)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from djpool.core.checkout import Checkout
-from djpool.core.connections import JITTER, Connections
+from djpool.core.connections import JITTER, LINGER, Connections
 from djpool.core.errors import in_one_line
 from djpool.core.holders import describe_holder
 from djpool.core.reclaim import Reclaim
@@ -13,6 +13,8 @@ from djpool.core.stats import CloseCause
 
 logger = logging.getLogger("djpool.pool")
 
+# Seconds until the next look whether the settings have changed without a word.
+REVIEW = 10.0
 # After failing to open one up to min_size: the first and the longest pause.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
@@ -34,6 +36,7 @@ class Upkeep:
         self._options = options
         self._failures = 0  # in a row, of connects up to min_size
         # Idle for so long, one that is kept for min_size is pinged.
+        self._review_at = float("-inf")
         self._keepalive = max(options.check_after, options.check_timeout)
         if options.check is False:
             self._keepalive = float("inf")
@@ -50,13 +53,15 @@ class Upkeep:
         loose = self._reclaim.what_is_loose()
         if self._gate.closed:
             return again
+        settled = self._compare()
         self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         if connections.clock() >= connections.sweep_at:
             connections.sweep(connections.age)
         self._keep_alive()
         due: list[float | None] = [
             self._fill(),
-            options.max_idle,
+            connections.max_idle,
+            settled,
             self._tell_of_leaks(),
             again,
             loose,
@@ -71,9 +76,20 @@ class Upkeep:
         connections.sweep_at = connections.clock() + pause
         return pause
 
+    def _compare(self) -> float | None:
+        """Compare the pool with the settings; the seconds until the next time."""
+        connections, gate = self._connections, self._gate
+        now, former = connections.clock(), connections.left_at is not None
+        if former or now >= self._review_at or gate.size < gate.min_size:
+            gate.family.review()
+            self._review_at = now + REVIEW
+        if connections.left_at is not None:
+            return LINGER
+        return max(self._review_at - now, 0.01) if gate.family.reviewed else None
+
     def _due_dates(self) -> list[float]:
         """In how many seconds each idle connection wants to be looked at."""
-        max_idle, due = self._options.max_idle, []
+        max_idle, due = self._connections.max_idle, []
         now = self._connections.clock()
         with self._gate.lock:
             surplus = self._gate.size > self._gate.min_size
