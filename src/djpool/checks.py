@@ -82,7 +82,7 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
             messages.append(Error(problem, id="djpool.E002"))
         elif problem := config.native_problem(alias, described, adapter, options):
             messages.append(Error(problem, id="djpool.E008"))
-    if not wrapper.djpool_poolable():
+    if not wrapper.djpool_poolable() and not _is_of_tests(wrapper):
         messages.append(
             CheckWarning(
                 f"DATABASES[{alias!r}] is not pooled: each connection to an "
@@ -92,6 +92,12 @@ def check_alias(wrapper: PooledWrapper) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+def _is_of_tests(wrapper: PooledWrapper) -> bool:
+    """Whether its database is one that Django's test runner has made in memory."""
+    creation: Any = wrapper.creation
+    return bool(wrapper.settings_dict["NAME"] == creation._get_test_db_name())  # noqa: SLF001 (no public name)
 
 
 def check_twice(wrapper: PooledWrapper) -> list[CheckMessage]:

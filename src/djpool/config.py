@@ -39,6 +39,10 @@ _KEYS = (
 _WHAT_IT_IS = operator.itemgetter(*_KEYS)
 
 
+#: The same where nobody knows of which alias.
+PLACE = "OPTIONS['pool']"
+
+
 def place_of(alias: str) -> str:
     """Where a project says so, for messages."""
     return f"DATABASES[{alias!r}]['OPTIONS']['pool']"
@@ -94,20 +98,27 @@ def misplaced_problem(
     return f"{place}: an option of the pool, which has its place in {place_of(alias)}."
 
 
-@contextlib.contextmanager
-def credentials_beside_the_pool(wrapper: PooledWrapper) -> Iterator[None]:
-    """Have a Django connection connect with its alias's `credentials`, itself.
-
-    That is one with a pool that is not to have its connection from there: for making
-    the test database, say.
-    """
-    pool = wrapper.settings_dict["OPTIONS"].get("pool")
+def given_for(described: Mapping[str, Any], place: str) -> credentials.Given | None:
+    """What the `credentials` of some settings give, asked anew; None without any."""
+    pool = described["OPTIONS"].get("pool")
     source = pool.get("credentials") if isinstance(pool, Mapping) else None
     if source is None:
+        return None
+    return credentials.Credentials(credentials.find(source, place), place).get()
+
+
+@contextlib.contextmanager
+def credentials_beside_the_pool(wrapper: PooledWrapper) -> Iterator[None]:
+    """Have a Django connection describe itself with its alias's `credentials`.
+
+    That is for whoever connects without the pool: to make the test database, or with a
+    driver of one's own.
+    """
+    place = place_of(wrapper.alias)
+    given = given_for(wrapper.settings_dict, place)
+    if given is None:
         yield
         return
-    place = place_of(wrapper.alias)
-    given = credentials.Credentials(credentials.find(source, place), place).get()
     with wrapper.djpool_with(given, place):
         yield
 

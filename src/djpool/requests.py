@@ -33,11 +33,15 @@ class Request:
     after its end belongs to nobody. A test's client asks in the thread of the test.
     """
 
-    __slots__ = ("_leased", "over", "path", "served")
+    __slots__ = ("_leased", "over", "path", "served", "within")
 
-    def __init__(self, path: str, *, served: bool) -> None:
+    def __init__(
+        self, path: str, *, served: bool, within: Request | None = None
+    ) -> None:
         self.path = path
         self.served = served
+        #: The one that makes this one, in a view of its own.
+        self.within = within
         self.over = False
         self._leased: list[weakref.ref[PooledWrapper]] = []
 
@@ -69,6 +73,18 @@ class Request:
                     return moved
         return None
 
+    def take_over(self, wrapper: PooledWrapper) -> None:
+        """The lease that this Django connection has is this request's from now on."""
+        self._leased.append(weakref.ref(wrapper))
+        wrapper.djpool_request = self
+
+    def is_within(self, other: Request) -> bool:
+        """Whether the other one makes this one, at first or second hand."""
+        request: Request | None = self
+        while request is not None and request is not other:
+            request = request.within
+        return request is not None
+
     def leased(self, lease: Lease) -> None:
         """One of its Django connections has the lease."""
         if self.over:
@@ -88,6 +104,8 @@ class Request:
                 continue
             if lease.owner is not here:
                 lease.forsake()
+                if wrapper.djpool_request is not self:
+                    lease.keep()  # its thread has just begun to work for another one
             elif self.served:
                 # Django has closed it, or is about to; or it was leased in between,
                 # by another receiver of this signal, for whom nobody closes it.
@@ -104,6 +122,11 @@ def _context() -> Any:
     return SyncToAsync.thread_sensitive_context.get(None)
 
 
+def _of(context: Any) -> Request | None:
+    found: Request | None = getattr(context, "djpool_request", None)
+    return found
+
+
 def current() -> Request | None:
     """The request in whose context the caller runs, in whichever thread."""
     # Under ASGI, Django's handler gives each request one of these. It is copied to
@@ -112,11 +135,52 @@ def current() -> Request | None:
     context = _context()
     if context is None:
         return _request.get()
-    found: Request | None = getattr(context, "djpool_request", None)
+    found = _of(context)
     if found is None:
         # It began before anything of djpool's was loaded: a process's first.
         found = context.djpool_request = Request("(unknown)", served=True)
     return found
+
+
+def is_other(wrapper: PooledWrapper) -> bool:
+    """Whether the caller works for another request than had this Django connection."""
+    return current() is not wrapper.djpool_request
+
+
+def is_left(wrapper: PooledWrapper) -> bool:
+    """Whether a request has had this Django connection, and another one has it now.
+
+    What is done in no request belongs to nobody, and everybody shares it.
+    """
+    before = wrapper.djpool_request
+    if before is None:
+        return False
+    now = current()
+    return now is not None and not now.is_within(before)
+
+
+def touches(wrapper: PooledWrapper) -> None:
+    """Whoever calls changes the session: it is for the caller's request to leave it.
+
+    The lease may be from before, by another request's job in this thread.
+    """
+    before = wrapper.djpool_request
+    now = current()
+    if now is before or (
+        now is not None and before is not None and now.is_within(before)
+    ):
+        return
+    lease = wrapper.djpool_lease
+    if now is None:
+        wrapper.djpool_request = None
+    elif before is None and not now.served:
+        return  # a test's own, and its client's
+    else:
+        now.take_over(wrapper)
+    if lease is not None:
+        lease.keep()
+        if now is not None and now.over:
+            lease.forsake_soon()
 
 
 def _begin(
@@ -130,21 +194,33 @@ def _begin(
     else:
         path = (environ or {}).get("PATH_INFO", "")
     served = isinstance(sender, type) and issubclass(sender, (ASGIHandler, WSGIHandler))
-    request = Request(str(path), served=served)
     context = _context()
-    if context is None:
-        _request.set(request)
-    else:
-        context.djpool_request = request
+    # A test's client, or the like, may be used in a view. A server is not.
+    outer = None
+    if not served:
+        outer = _request.get() if context is None else _of(context)
+        if outer is not None and outer.over:
+            outer = None
+    request = Request(str(path), served=served, within=outer)
+    _set(context, request)
 
 
 def _end(**_kwargs: Any) -> None:
     request = current()
     if request is None:
         return
-    if _context() is None and not request.served:
+    if request.within is not None:
+        _set(_context(), request.within)
+    elif not request.served and _context() is None:
         _request.set(None)
     request.end()
+
+
+def _set(context: Any, request: Request) -> None:
+    if context is None:
+        _request.set(request)
+    else:
+        context.djpool_request = request
 
 
 request_started.connect(_begin, dispatch_uid="djpool.requests")

@@ -16,6 +16,7 @@ from django.utils.functional import cached_property
 
 from djpool import config, cursors, hooks, requests
 from djpool.checks import pooled_validation
+from djpool.client import pooled_client
 from djpool.core.session import CHANGES, Change, Trace
 from djpool.creation import pooled_creation
 from djpool.errors import PoolClosed
@@ -99,6 +100,10 @@ class NoticedErrors(DatabaseErrorWrapper):
         super().__exit__(exc_type, exc_value, traceback)
 
 
+def _is_connected() -> None:
+    """Stand in for `ensure_connection()` where there is nothing left to do."""
+
+
 class PooledWrapper(_Base):
     """Mixed into a backend's `DatabaseWrapper`, before it.
 
@@ -161,8 +166,9 @@ class PooledWrapper(_Base):
     _djpool_again: Pool | None = None
     # The seconds that a connect under way may take; None when djpool has none.
     _djpool_connect_timeout: float | None = None
-    # What `credentials` adds to the driver's parameters, while connecting.
-    _djpool_params: Mapping[str, Any] = {}
+    # What `credentials` adds to the driver's parameters, while `settings_dict` has the
+    # rest of its answer; None otherwise.
+    _djpool_params: Mapping[str, Any] | None = None
     # What this object had on itself before receivers of `connection_created` ran.
     _djpool_before: tuple[dict[str, Any], tuple[Any, ...]] = {}, ()
     # Whether it has what they put on another one.
@@ -174,6 +180,7 @@ class PooledWrapper(_Base):
         super().__init_subclass__(**kwargs)
         if getattr(cls, "creation_class", None) is not None:
             cls.creation_class = pooled_creation(cls.creation_class)
+            cls.client_class = pooled_client(cls.client_class)
             cls.validation_class = pooled_validation(cls.validation_class)
         cls.djpool_insiders = {base.__module__ for base in cls.__mro__}
 
@@ -235,6 +242,7 @@ class PooledWrapper(_Base):
     def djpool_changed(self, change: int, *said: Any) -> None:
         """The session may be about to change: its lease will see to it, if any."""
         if self.djpool_lease is not None:
+            requests.touches(self)
             self._djpool_touched = True
             if change & Change.UNKNOWN:
                 self._djpool_left = _EVERYTHING
@@ -302,8 +310,14 @@ class PooledWrapper(_Base):
         self._djpool_connect_timeout = timeout
         self.djpool_judge = changes
         self.djpool_setup = []
+        # What is asked meanwhile is asked of the connection that is being opened. Who
+        # forbids to connect, as pytest-django does, forbids it to the project.
+        vars(self)["ensure_connection"] = _is_connected
         try:
-            self._djpool_in_place(super().connect)
+            try:
+                self._djpool_in_place(super().connect)
+            finally:
+                del vars(self)["ensure_connection"]
             connection = self.connection
             if connection is None:
                 raise InterfaceError(
@@ -348,7 +362,7 @@ class PooledWrapper(_Base):
             yield
         finally:
             self.settings_dict = described
-            self._djpool_params = {}
+            self._djpool_params = None
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
@@ -370,6 +384,13 @@ class PooledWrapper(_Base):
     # -- in ----------------------------------------------------------------
 
     def get_connection_params(self) -> dict[str, Any]:
+        if self._djpool_params is None and not self.djpool_opens:
+            # Somebody wants to connect by other means.
+            with config.credentials_beside_the_pool(self):
+                return self._djpool_connection_params()
+        return self._djpool_connection_params()
+
+    def _djpool_connection_params(self) -> dict[str, Any]:
         # Some backends would pass it to the driver, psycopg2's refuses it.
         described = self.settings_dict
         options = {k: v for k, v in described["OPTIONS"].items() if k != "pool"}
@@ -378,7 +399,7 @@ class PooledWrapper(_Base):
             params: dict[str, Any] = super().get_connection_params()
         finally:
             self.settings_dict = described
-        params |= self._djpool_params
+        params |= self._djpool_params or {}
         if self._djpool_connect_timeout is not None:
             limit = self.djpool_adapter.limit
             return dict(limit(params, self._djpool_connect_timeout))
@@ -478,21 +499,24 @@ class PooledWrapper(_Base):
 
     def _cursor(self, name: str | None = None) -> CursorWrapper:
         with self._djpool_using:
-            if self._djpool_overdue:
-                self._djpool_end_overdue()
+            if self._djpool_overdue or self._djpool_touched:
+                self._djpool_part()
             self._djpool_depth += 1
             try:
                 return super()._cursor(name)  # type: ignore[misc,no-any-return]
             finally:
                 self._djpool_depth -= 1
 
-    def _djpool_end_overdue(self) -> None:
-        """End the lease if its request is over, and this is another one's.
+    def _djpool_part(self) -> None:
+        """End the lease if another request has left it, and its session.
 
-        The other one is not to see what the first one did to the session.
+        It is over, or its job here is done: a thread of an executor works for one
+        request after the other.
         """
         lease = self.djpool_lease
-        if lease is None or requests.current() is self.djpool_request:
+        if lease is None or not (
+            requests.is_left(self) or (self._djpool_overdue and requests.is_other(self))
+        ):
             return
         if not self._djpool_in_use():
             self._djpool_leave(lease)
@@ -505,8 +529,8 @@ class PooledWrapper(_Base):
         self._djpool_step(super().rollback)
 
     def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
-        if self._djpool_overdue:
-            self._djpool_end_overdue()
+        if self._djpool_overdue or self._djpool_touched:
+            self._djpool_part()
         self._djpool_step(super().set_autocommit, *args, **kwargs)
 
     def _djpool_step(

@@ -103,6 +103,16 @@ def test_w001_an_in_memory_database_is_not_pooled(make_alias: MakeAlias) -> None
     connections[alias].connection.close()  # Django never does
 
 
+def test_w001_is_not_for_the_database_of_tests_in_memory(make_alias: MakeAlias) -> None:
+    """Which Django's runner makes of a file, where nobody asked for anything else."""
+    alias = make_alias("sqlite3")
+    creation: Any = connections[alias].creation
+    name = creation._get_test_db_name()
+    connections[alias].settings_dict["NAME"] = name
+    assert "mode=memory" in name
+    assert messages(alias) == []
+
+
 def test_every_mistake_is_told_at_once(make_alias: MakeAlias) -> None:
     alias = make_alias("sqlite3", pool={"maxsize": 3, "timeout": -1}, CONN_MAX_AGE=5)
     assert {message.id for message in messages(alias)} == {

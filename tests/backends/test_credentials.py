@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import Error, connections
 from psycopg import sql
 
@@ -94,6 +95,41 @@ def test_user_and_password_come_from_there(
     djpool.pool(alias).drain()
     ask(alias)
     assert provider.calls == 2
+
+
+def test_who_connects_by_other_means_gets_them(
+    engine: str, make_alias: MakeAlias, server: Any
+) -> None:
+    """Loops that listen, and pools of one's own, take the parameters from Django."""
+    provider = Provider({"USER": server.user, "PASSWORD": server.password})
+    alias = without_login(engine, make_alias, provider)
+    params = connections[alias].get_connection_params()
+    # Oracle's backend passes these two on by itself.
+    if connections[alias].vendor != "oracle":
+        assert server.password in params.values()
+    assert provider.calls == 1
+    ask(alias)
+    assert provider.calls == 2  # for the pool's connection, as ever
+
+
+def test_dbshell_gets_them(engine: str, make_alias: MakeAlias, server: Any) -> None:
+    provider = Provider({"USER": server.user, "PASSWORD": server.password})
+    alias = without_login(engine, make_alias, provider)
+    client = connections[alias].client
+    command, env = client.settings_to_cmd_args_env(connections[alias].settings_dict, [])
+    said = " ".join([*command, *(env or {}).values()])
+    assert server.user in said
+    assert server.password in said
+    assert provider.calls == 1
+
+
+def test_dbshell_logs_on(
+    make_alias: MakeAlias, postgres: PostgresServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    provider = Provider({"USER": postgres.user, "PASSWORD": postgres.password})
+    alias = without_login("postgresql-fallback", make_alias, provider)
+    call_command("dbshell", "--", "-Atc", "SELECT 'it works'", database=alias)
+    assert capfd.readouterr().out == "it works\n"
 
 
 def test_it_is_asked_again_when_the_login_is_refused(

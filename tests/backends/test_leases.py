@@ -407,6 +407,26 @@ def test_a_collected_django_connection_gives_its_lease_back(
     assert djpool.stats(alias).reclaimed_total == 1
 
 
+def test_min_size_is_filled_where_a_project_may_not_connect(
+    engine: str,
+    make_alias: MakeAlias,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Between tests that need a database pytest-django has everybody else fail."""
+
+    def block(_wrapper: object) -> None:
+        raise RuntimeError("Database access not allowed")
+
+    alias = pooled(engine, make_alias, min_size=1, max_size=2)
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", block)
+    pool = djpool.pool(alias)
+    wait_until(lambda: pool.stats().idle == 1, "the first to be opened")
+    with pytest.raises(RuntimeError, match="not allowed"):
+        connections[alias].ensure_connection()
+    assert caplog.messages == []
+
+
 def test_min_size_is_filled_and_max_idle_closes_without_anybody_asking(
     engine: str, make_alias: MakeAlias
 ) -> None:

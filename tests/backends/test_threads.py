@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.core.signals import request_finished, request_started
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 
 import djpool
 from djpool.testing.watch import wait_until
@@ -169,6 +169,93 @@ def test_and_goes_back_when_the_thread_waits_for_something_to_do(
     all_back(alias)
     assert not is_touched(alias)
     assert djpool.stats(alias).reclaimed_total == 0
+
+
+class Concurrent:
+    """A request beside others, as an ASGI server has them: in a context of its own."""
+
+    def __init__(self) -> None:
+        self.context = contextvars.copy_context()
+        self._send(request_started, environ={"PATH_INFO": "/"})
+
+    def end(self) -> None:
+        self._send(request_finished)
+
+    def _send(self, signal: Any, **kwargs: Any) -> None:
+        self.context.run(signal.send, None, **kwargs)
+
+
+def test_the_end_of_a_request_takes_nothing_from_another_one_s_job(
+    alias: str, make_job: MakeJob
+) -> None:
+    """The lease is from before, by the first one's job in that thread."""
+
+    def work() -> None:
+        run(connections[alias], TOUCHES[connections[alias].vendor])
+
+    first, second = Concurrent(), Concurrent()
+    job = make_job(work)
+    job.do(lambda: one(alias), first.context)
+    job.start(second.context, lambda: is_touched(alias) and is_touched(alias))
+    first.end()
+    djpool.pool(alias).maintain()
+    assert job.result() is True
+    second.end()
+    all_back(alias)
+    assert djpool.stats(alias).reclaimed_total == 0
+
+
+def test_nor_from_a_job_of_none(alias: str, make_job: MakeJob) -> None:
+    """Nobody knows to which request it belongs: see `executor.submit()` in the docs."""
+
+    def work() -> None:
+        run(connections[alias], TOUCHES[connections[alias].vendor])
+
+    first, none = Concurrent(), contextvars.copy_context()
+    job = make_job(work)
+    job.do(lambda: one(alias), first.context)
+    job.start(none, lambda: is_touched(alias) and is_touched(alias))
+    first.end()
+    djpool.pool(alias).maintain()
+    assert job.result() is True
+    job.do(connections.close_all, none)
+    all_back(alias)
+
+
+def test_a_job_never_sees_what_another_live_request_s_did(
+    alias: str, make_job: MakeJob
+) -> None:
+    first, second = Concurrent(), Concurrent()
+    job = make_job(lambda: touch(alias))
+    job.do(lambda: touch(alias), first.context)
+    assert job.do(lambda: is_touched(alias), first.context) is True
+    assert job.do(lambda: is_touched(alias), second.context) is False
+    first.end()
+    assert job.do(lambda: is_touched(alias), second.context) is False
+    second.end()
+    all_back(alias)
+
+
+def test_a_request_that_another_one_makes_shares_its_session(alias: str) -> None:
+    """As a view does that uses a test's client: all of it is one thread's work.
+
+    That client keeps Django from closing connections.
+    """
+    signals = request_started, request_finished
+    with request():
+        touch(alias)
+        for signal in signals:
+            signal.disconnect(close_old_connections)
+        try:
+            with request():
+                assert is_touched(alias)
+        finally:
+            for signal in signals:
+                signal.connect(close_old_connections)
+        assert is_touched(alias)
+    connections[alias].close()
+    assert not is_touched(alias)
+    connections[alias].close()
 
 
 def test_a_touched_session_of_an_idle_thread_goes_back_at_once(

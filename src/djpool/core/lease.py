@@ -154,6 +154,12 @@ class Lease:
                 slot.entry.forsaken = True
         self._pool.nudge()
 
+    def keep(self) -> None:
+        """Take `forsake_soon()` back: somebody has it who will give it back."""
+        for slot in list(self._token):  # one, or none any more
+            if slot.entry is not None:
+                slot.entry.forsaken = False
+
     def after_fork(self) -> list[Any]:
         """In a forked child: it has ended, and nobody may touch the connection."""
         kept: list[Any] = list(self._token)
