@@ -67,7 +67,7 @@ class TrackedCursor(_Base):
         else:
             answer = self._djpool_tell(verdict, run, sql, params, *context)
         if verdict:
-            db.djpool_leaves(verdict)  # not if it has failed
+            db.djpool_leaves(verdict, sql, self.cursor)  # not if it has failed
         return answer
 
     def _executemany(self, sql: Any, param_list: Any, *context: Any) -> Any:
@@ -83,7 +83,7 @@ class TrackedCursor(_Base):
         else:
             answer = self._djpool_tell(verdict, run, sql, param_list, *context)
         if verdict and param_list:  # else the driver runs nothing
-            db.djpool_leaves(verdict)
+            db.djpool_leaves(verdict, sql, self.cursor)
         return answer
 
     def _djpool_tell(self, verdict: int, run: Callable[..., Any], *args: Any) -> Any:

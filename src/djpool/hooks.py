@@ -17,8 +17,8 @@ from django.db.backends.dummy.base import DatabaseWrapper as DummyWrapper
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-# What every Django connection has, and what Django itself writes there; the last is what
-# djpool puts in its way while it opens a connection.
+# What every Django connection has, and what Django itself writes there. The last djpool
+# writes, while it opens a connection.
 DJANGO_S_OWN = frozenset({*vars(DummyWrapper({}, "")), "ensure_connection"})
 
 

@@ -59,6 +59,9 @@ _ANSWERS = (
 )
 _ASKS = sum(asks for asks, _ in _ANSWERS)
 _LEAVES = int(Trace.LEAVES_ID | Trace.LEAVES_ROWS)
+# Statements that leave what they may leave, if they changed a row.
+_LEAVING = ("insert", "replace", "update", "delete")
+_DRAWING = ("nextval", "next value for", "last_insert_id")
 
 
 class NoticedErrors(DatabaseErrorWrapper):
@@ -152,10 +155,8 @@ class PooledWrapper(_Base):
     _djpool_depth = 0
     #: What stands in `connection`.
     _djpool_raw: Any = None
-    # Whether this lease may have changed its session, and what its statements left
-    # there for a later question, in the numbers of `session.Trace`.
+    # Whether this lease may have changed its session.
     _djpool_touched = False
-    _djpool_left = 0
     # The stand-in for the connection, and the lease that it is for.
     _djpool_shown: tuple[Lease, StandIn] | None = None
     # close() is under way, which clears `connection` at its end.
@@ -175,6 +176,11 @@ class PooledWrapper(_Base):
     _djpool_hooked = False
     # The session was changed in a way that the next lease must not see.
     _djpool_spoilt = False
+    # What statements have left for a later question, in the numbers of `session.Trace`:
+    # perhaps in this lease, perhaps in earlier ones of the same request, surely in this
+    # lease. If an earlier lease has the answer, what this one only perhaps has may be
+    # another request's, and would be taken for it.
+    _djpool_left = _djpool_owed = _djpool_surely_left = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -259,11 +265,15 @@ class PooledWrapper(_Base):
         """
         if verdict & _ASKS and self.djpool_lease is not None:
             for asks, answers in _ANSWERS:
-                if verdict & asks and not self._djpool_left & answers:
+                left = self._djpool_left
+                if self._djpool_owed & answers:
+                    left = self._djpool_surely_left
+                if verdict & asks and not left & answers:
                     raise ProgrammingError(
                         f"{said[0]!r} asks about an earlier statement of the same "
-                        f"session, and no such statement has run on this connection "
-                        f"since it was leased from the pool of {self.alias!r}. Run "
+                        f"session, and no such statement is known to have run on this "
+                        f"connection since it was leased from the pool of "
+                        f"{self.alias!r}. Run "
                         f"both inside transaction.atomic(), or inside djpool.hold()"
                     )
         if change := verdict & CHANGES:
@@ -283,9 +293,14 @@ class PooledWrapper(_Base):
             self.djpool_changed(Change.SETTINGS, "a cursor of another class")
             self._djpool_left = _EVERYTHING
 
-    def djpool_leaves(self, verdict: int) -> None:
+    def djpool_leaves(self, verdict: int, statement: Any, cursor: Any) -> None:
         """A statement has run that may have left an answer to some questions."""
-        self._djpool_left |= verdict & _LEAVES
+        left = verdict & _LEAVES
+        self._djpool_left |= left
+        if self._djpool_owed & left and (cursor.rowcount or cursor.description):
+            text = str(statement).lstrip("( \t\r\n").lower()
+            if text.startswith(_LEAVING) or any(each in text for each in _DRAWING):
+                self._djpool_surely_left |= left
 
     def djpool_leaves_all(self) -> None:
         """Something ran that may have left an answer to each question."""
@@ -460,7 +475,7 @@ class PooledWrapper(_Base):
         self.djpool_entry = entry
         self._djpool_raw = raw
         self._djpool_spoilt = self._djpool_touched = self._djpool_overdue = False
-        self._djpool_left = 0
+        self._djpool_left = self._djpool_surely_left = 0
         self.errors_occurred = False
         if self._djpool_again is pool:
             return True  # the last one ended amid nothing: the rest is as it was
@@ -588,6 +603,7 @@ class PooledWrapper(_Base):
             super().close()
         finally:
             self._djpool_closing = False
+            self._djpool_owed = 0
 
     def _close(self) -> None:
         with self._djpool_using:
@@ -637,6 +653,7 @@ class PooledWrapper(_Base):
             lease.spoil()
         if self.errors_occurred:
             lease.suspect()
+        self._djpool_owed |= self._djpool_left & _LEAVES
         # Also inside atomic(), where Django would leave it: from here on the
         # connection is another's.
         self._djpool_raw = self.djpool_lease = self.djpool_entry = None
@@ -688,6 +705,7 @@ class PooledWrapper(_Base):
 
     def close_if_unusable_or_obsolete(self) -> None:
         self._djpool_again = None
+        self._djpool_owed = 0
         if self.djpool_lease is None:
             super().close_if_unusable_or_obsolete()
         elif not self.djpool_holds:

@@ -149,6 +149,43 @@ def test_in_transaction_mode_another_s_is_never_given(
         run(wrapper, question.asks)
 
 
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ORACLE])
+@pytest.mark.parametrize("release", ["transaction"])
+@pytest.mark.parametrize("unseen", ["nothing inserted", "a driver's cursor"])
+def test_what_an_earlier_lease_left_is_not_guessed_at(
+    alias: str, engine: str, unseen: str
+) -> None:
+    """What this lease did may have left an answer, and has not: it is another's."""
+    wrapper: Any = connections[alias]
+    backend = engine_of(engine).backend.partition("_")[0]
+    question = QUESTIONS[backend][0]
+    leave(wrapper, question, 1)
+
+    def other() -> None:
+        leave(connections[alias], question, 2)
+        connections[alias].close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(30)
+    with djpool.hold(alias):
+        if unseen == "nothing inserted":
+            nothing = "INSERT INTO djpool_asked (who) SELECT 1 FROM djpool_other"
+            run(wrapper, nothing)
+        else:
+            cursor = wrapper.connection.cursor()
+            cursor.execute("SELECT 7")
+            cursor.fetchall()
+            cursor.close()
+        with pytest.raises(ProgrammingError, match="known to have run"):
+            run(wrapper, question.asks)
+        leave(wrapper, question, 3)
+        newest = run(wrapper, "SELECT max(id) FROM djpool_asked")
+        assert run(wrapper, question.asks) == newest
+        # And once more, after what leaves nothing.
+        assert run(wrapper, question.asks) == newest
+
+
 @each
 @pytest.mark.parametrize("block", ["atomic", "hold", "cursor"])
 def test_on_the_same_connection_it_is_right(
