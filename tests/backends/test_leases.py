@@ -472,7 +472,7 @@ def test_other_settings_mean_another_pool(
     alias: str, new_wrapper: NewWrapper, tmp_path: Any
 ) -> None:
     """Connections to a database never serve its test database."""
-    wrapper = new_wrapper()
+    wrapper: Any = new_wrapper()
     one(wrapper)
     first = djpool.pool(alias)
     wrapper.close()
