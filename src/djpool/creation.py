@@ -28,7 +28,9 @@ class PooledCreation(_Base):
 
     def _create_test_db(self, *args: Any, **kwargs: Any) -> str:
         _leave()
-        return super()._create_test_db(*args, **kwargs)  # type: ignore[misc,no-any-return]  # the stubs leave it out
+        name: str = super()._create_test_db(*args, **kwargs)  # type: ignore[misc]  # the stubs leave it out
+        _leave()  # Oracle's main user, and PostgreSQL's other database, are done with
+        return name
 
     def _clone_test_db(self, *args: Any, **kwargs: Any) -> None:
         _leave()

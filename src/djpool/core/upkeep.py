@@ -35,8 +35,8 @@ class Upkeep:
         self._gate = connections.gate
         self._options = options
         self._failures = 0  # in a row, of connects up to min_size
+        self._review_at = float("-inf")  # when to compare the settings again
         # Idle for so long, one that is kept for min_size is pinged.
-        self._review_at = float("-inf")
         self._keepalive = max(options.check_after, options.check_timeout)
         if options.check is False:
             self._keepalive = float("inf")
