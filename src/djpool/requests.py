@@ -87,7 +87,7 @@ class Request:
 
     def leased(self, lease: Lease) -> None:
         """One of its Django connections has the lease."""
-        if self.over:
+        if self.over and not lease.pool.releases_early:
             # Something goes on after the end, for which nobody will clean up.
             lease.forsake_soon()
 
@@ -164,23 +164,20 @@ def touches(wrapper: PooledWrapper) -> None:
 
     The lease may be from before, by another request's job in this thread.
     """
-    before = wrapper.djpool_request
-    now = current()
-    if now is before or (
-        now is not None and before is not None and now.is_within(before)
-    ):
-        return
+    before, now = wrapper.djpool_request, current()
     lease = wrapper.djpool_lease
     if now is None:
         wrapper.djpool_request = None
     elif before is None and not now.served:
-        return  # a test's own, and its client's
-    else:
+        return  # a test's own session, and its client's
+    elif before is None or not now.is_within(before):
         now.take_over(wrapper)
-    if lease is not None:
+    if lease is None:
+        return
+    if before is not wrapper.djpool_request:
         lease.keep()
-        if now is not None and now.over:
-            lease.forsake_soon()
+    if now is not None and now.over:
+        lease.forsake_soon()
 
 
 def _begin(
