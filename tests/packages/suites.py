@@ -36,6 +36,8 @@ class Suite:
     #: The module of its tests' settings.
     settings: str
     labels: tuple[str, ...]
+    #: The folder of the archive in which its tests run.
+    folder: str = "."
     #: Settings in place of its own.
     more: str = ""
     #: The names of tests that are about the stock backend.
@@ -72,16 +74,16 @@ class Suite:
         """
         text = SETTINGS.format(settings=self.settings, more=self.more)
         (folder / "their_settings.py").write_text(text)
-        source = self.source()
+        place = self.source() / self.folder
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "django", "test", "--noinput"),
                 *("--settings=their_settings", *self.labels),
             ],
-            cwd=source,
+            cwd=place,
             env=os.environ
             | {
-                "PYTHONPATH": os.pathsep.join([str(folder), str(source), *sys.path]),
+                "PYTHONPATH": os.pathsep.join([str(folder), str(place), *sys.path]),
                 "SUITE_DATABASES": json.dumps(databases),
             },
             capture_output=True,
@@ -122,6 +124,30 @@ DATABASES["replica"] = DATABASES["default"] | {"TEST": {"MIRROR": "default"}}
 CACHES = {"default": CACHES["default"]}
 DATABASE_ROUTERS = []
 CACHALOT_ADDITIONAL_SUPPORTED_DATABASES = {DATABASES["default"]["ENGINE"]}
+""",
+        ),
+        Suite(
+            package="django-silk",
+            settings="project.settings",
+            folder="project",
+            # What asks the database, but for what takes seconds a test.
+            labels=(
+                "tests.test_collector",
+                "tests.test_command_garbage_collect",
+                "tests.test_db.TestDbQueries",
+                "tests.test_end_points",
+                "tests.test_execute_sql",
+                "tests.test_models",
+                "tests.test_silky_middleware",
+                "tests.test_silky_profiler",
+                "tests.test_view_clear_db",
+                "tests.test_view_profiling",
+                "tests.test_view_requests",
+                "tests.test_view_sql_detail",
+                "tests.test_view_summary_view",
+            ),
+            more="""
+DATABASES["default"]["ATOMIC_REQUESTS"] = True
 """,
         ),
     )
