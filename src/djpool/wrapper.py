@@ -645,8 +645,9 @@ class PooledWrapper(_Base):
                 self._djpool_depth -= 1
         if self.djpool_cursors:
             if lease.entry.calls:
-                # It is closed, and them with it. To close them might take for ever.
-                self.djpool_cursors.cut_off()
+                # It is closed, and them with it. To close them might take for ever, and
+                # so might their finalisers before that.
+                lease.entry.leftovers = self.djpool_cursors.cut_off()
             elif not self.djpool_cursors.end():
                 lease.doubt()
         if self._djpool_spoilt:

@@ -121,7 +121,12 @@ def _strike_at_random(
     elif not finished:
         requests.interrupted(kind)
     if requests.random.random() < 0.5:
-        error = None  # and with it the frames, and the cursors in them
+        # And with it the frames, and the cursors in them. PyMySQL's unbuffered ones may
+        # wait for ever in their finalisers, with a pool or without.
+        held = [error]
+        error = None
+        requests.alarm.attempt(held.clear, HANGS, TimeLimit)
+        requests.counts.hung += requests.alarm.rang > 0
     if requests.random.random() < 0.2:
         requests.again(after)
     if isinstance(by, Alarm) and requests.random.random() < 0.5:
@@ -195,7 +200,12 @@ def _strike_at_call(
         requests.interrupted(kind)
     seen = calls.seen
     if requests.random.random() < 0.5:
-        error = None  # and with it the frames, and the cursors in them
+        # And with it the frames, and the cursors in them. PyMySQL's unbuffered ones may
+        # wait for ever in their finalisers, with a pool or without.
+        held = [error]
+        error = None
+        requests.alarm.attempt(held.clear, HANGS, TimeLimit)
+        requests.counts.hung += requests.alarm.rang > 0
     if not ends and requests.random.random() < 0.2:
         requests.again(after)
     requests.end(after)

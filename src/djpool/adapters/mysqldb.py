@@ -170,6 +170,14 @@ class PyMySQLDriver(MySQLdbDriver):
         self.count_calls(connection, "query")
         return connection
 
+    def close(self, connection: Any) -> None:
+        # The rest of an answer, which its cursor reads when it is closed or finalised:
+        # for ever, if an exception struck when the driver had just read the end.
+        result, connection._result = connection._result, None  # noqa: SLF001
+        if result is not None:
+            result.unbuffered_active = False
+        super().close(connection)
+
     def peek(self, connection: Any) -> bool:
         sock = connection._sock  # noqa: SLF001
         return sock is not None and is_quiet(sock.fileno())

@@ -39,6 +39,7 @@ class Entry:
         "idle_since",
         "leaked",
         "lease",
+        "leftovers",
         "on_orphaned",
         "opened_at",
         "owner",
@@ -67,6 +68,8 @@ class Entry:
         self.leaked = False  # held for longer than leak_threshold, and told of
         self.acquired_at = opened_at
         self.stack: StackSummary | None = None
+        # What must not be finalised before the connection is closed.
+        self.leftovers: object = None
         # Counted here, without a lock, for as long as the connection lives.
         self.direct = 0  # leases that nobody had to wait for
         self.uses = Durations()
