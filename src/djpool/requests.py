@@ -7,6 +7,7 @@ leased on behalf of the request in other threads (`asyncio.to_thread`,
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from django.core.signals import request_finished, request_started
 from djpool.core.owner import current_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from djpool.core.lease import Lease
     from djpool.core.pool import Pool
@@ -33,7 +34,7 @@ class Request:
     after its end belongs to nobody. A test's client asks in the thread of the test.
     """
 
-    __slots__ = ("_leased", "over", "path", "served", "within")
+    __slots__ = ("_leased", "_limit", "over", "path", "served", "within")
 
     def __init__(
         self, path: str, *, served: bool, within: Request | None = None
@@ -44,13 +45,13 @@ class Request:
         self.within = within
         self.over = False
         self._leased: list[weakref.ref[PooledWrapper]] = []
+        # So many, and those that are gone are taken out.
+        self._limit = 16
 
     def acquire(self, wrapper: PooledWrapper, pool: Pool) -> Lease:
         """Lease from a pool for a Django connection, in the request's context."""
         if wrapper.djpool_request is not self:
-            wrapper.djpool_request = self
-            if not self.over:
-                self._leased.append(weakref.ref(wrapper))
+            self.take_over(wrapper)
         if len(self._leased) > 1 and not pool.releases_early:
             return self._take_along(pool) or pool.acquire()
         return pool.acquire()
@@ -62,10 +63,7 @@ class Request:
         keeps its one connection. Else requests, as many as there are connections, would
         each leave one in a thread that does nothing, and wait for a second.
         """
-        for reference in self._leased:
-            wrapper = reference()
-            if wrapper is None or wrapper.djpool_request is not self:
-                continue
+        for wrapper in self._wrappers():
             lease = wrapper.djpool_lease
             if lease is not None and lease.pool is pool and lease.owner.is_idle():
                 moved = lease.move()
@@ -74,9 +72,26 @@ class Request:
         return None
 
     def take_over(self, wrapper: PooledWrapper) -> None:
-        """The lease that this Django connection has is this request's from now on."""
-        self._leased.append(weakref.ref(wrapper))
+        """What this Django connection leases is for this request from now on."""
         wrapper.djpool_request = self
+        if self.over:
+            return
+        if len(self._leased) >= self._limit:
+            # One by one, as other threads add theirs. A stream of events that lasts
+            # for hours may have a new Django connection for each.
+            for reference in list(self._leased):
+                if reference() is None:
+                    with contextlib.suppress(ValueError):  # another thread did
+                        self._leased.remove(reference)
+            self._limit = 2 * len(self._leased) + 16
+        self._leased.append(weakref.ref(wrapper))
+
+    def _wrappers(self) -> Iterator[PooledWrapper]:
+        for reference in list(self._leased):
+            wrapper = reference()
+            # If not, its thread works for another request by now.
+            if wrapper is not None and wrapper.djpool_request is self:
+                yield wrapper
 
     def is_within(self, other: Request) -> bool:
         """Whether the other one makes this one, at first or second hand."""
@@ -95,10 +110,7 @@ class Request:
         """End what was leased in other threads, now or when it is no more in use."""
         self.over = True
         here = current_owner()
-        for reference in self._leased:
-            wrapper = reference()
-            if wrapper is None or wrapper.djpool_request is not self:
-                continue  # its thread works for another request by now
+        for wrapper in self._wrappers():
             lease = wrapper.djpool_lease
             if lease is None:
                 continue

@@ -19,6 +19,7 @@ from django.db import close_old_connections, connections, transaction
 
 import djpool
 from djpool.core.lease import Lease
+from djpool.requests import current
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.test_leases import one
 from tests.servers.process import wait_until
@@ -355,4 +356,21 @@ def test_no_statement_runs_on_what_was_taken_away(alias: str) -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong
+    all_back(alias)
+
+
+def test_a_long_request_does_not_grow(engine: str, make_alias: MakeAlias) -> None:
+    """A stream of events may have a Django connection of its own for each."""
+    alias = pooled(engine, make_alias, max_size=2)
+    request_started.send(sender=None, environ={"PATH_INFO": "/events/"})
+    request = current()
+    assert request is not None
+    for number in range(300):
+        wrapper = connections.create_connection(alias)
+        one(wrapper)
+        wrapper.close()
+        if number % 10 == 0:
+            gc.collect()  # Django's connections are in cycles of references
+    assert len(request._leased) < 60
+    request_finished.send(sender=None)
     all_back(alias)
