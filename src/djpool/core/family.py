@@ -85,15 +85,18 @@ class Family:
 
     def wants_more_locked(self, gate: Gate) -> bool:
         """True if a connection that returns to `gate` must make room for others."""
-        if self.size < self.max_size:
-            return False
-        return self.size > self.max_size or any(
-            each.gate.waiters
-            and each.gate is not gate
-            and not each.gate.barred
-            and each.gate.size < each.gate.max_size
-            for each in self.members
-        )
+        if self.size != self.max_size:
+            return self.size > self.max_size
+        for each in self.members:
+            other = each.gate
+            if (
+                other.waiters
+                and other is not gate
+                and not other.barred
+                and other.size < other.max_size
+            ):
+                return True
+        return False
 
     def make_room(self, gate: Gate) -> None:
         """Close an idle connection of another pool, if callers of `gate` need room.
