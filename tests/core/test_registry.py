@@ -144,6 +144,42 @@ def test_the_keeper_ends_when_the_last_pool_is_closed() -> None:
     wait_until(lambda: keeper._thread is None, "the thread to end")
 
 
+def test_a_closed_pool_does_not_keep_the_keeper_awake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody refers to it still, and another pool is there to look after.
+
+    It was closed in its own upkeep, as one of former settings is, which said when to
+    come back.
+    """
+    keeper = Keeper()
+    sleeps: list[float] = []
+    sleep = keeper._sleep
+
+    def counted(seconds: float) -> bool:
+        sleeps.append(seconds)
+        return sleep(seconds)
+
+    monkeypatch.setattr(keeper, "_sleep", counted)
+    closed, other = make(keeper, max_idle=0.05), make(keeper, max_idle=60)
+    for pool in (closed, other):
+        pool.acquire().release()
+    wait_until(lambda: closed.stats().size == 0, "its upkeep")
+
+    def go() -> float:
+        closed.close()
+        return 0.05
+
+    monkeypatch.setattr(closed, "maintain", go)
+    keeper.nudge()
+    wait_until(lambda: closed not in keeper._pools, "the keeper to forget it")
+    time.sleep(0.1)  # what was due for it is due by now
+    before = len(sleeps)
+    time.sleep(0.2)
+    assert len(sleeps) - before < 3
+    other.close()
+
+
 def test_the_keeper_survives_a_driver_s_surprise(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

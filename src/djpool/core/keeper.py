@@ -87,6 +87,10 @@ class Keeper:
             for pool in pools:
                 if nudged or due.get(pool, 0.0) <= time.monotonic():
                     due[pool] = self._maintain(pool)
+                if pool not in self._pools:
+                    # It is closed, and may be referred to for long. What was due for it
+                    # would be due for ever.
+                    due.pop(pool, None)
             del pool
             pools.clear()  # or this thread would keep them alive while it waits
             if not self._pools:
