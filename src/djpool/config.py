@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -39,13 +39,13 @@ _KEYS = (
 _WHAT_IT_IS = operator.itemgetter(*_KEYS)
 
 
-#: The same where nobody knows of which alias.
-PLACE = "OPTIONS['pool']"
-
-
 def place_of(alias: str) -> str:
     """Where a project says so, for messages."""
     return f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+
+
+#: The same where nobody knows of which alias.
+PLACE = "OPTIONS['pool']"
 
 
 def read_options(
@@ -70,7 +70,7 @@ def twice_problem(
     twice = [key for key in adapter.pooling if key in described["OPTIONS"]]
     if not twice:
         return None
-    place = " and ".join(f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in twice)
+    place = _beside(alias, twice)
     return f"{place}: not beside 'pool': the driver would pool connections as well."
 
 
@@ -92,10 +92,15 @@ def misplaced_problem(
     misplaced = [key for key in described["OPTIONS"] if key in adapter.of_pools]
     if not misplaced:
         return None
-    place = " and ".join(
-        f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in misplaced
+    return (
+        f"{_beside(alias, misplaced)}: an option of the pool, which has its place in "
+        f"{place_of(alias)}."
     )
-    return f"{place}: an option of the pool, which has its place in {place_of(alias)}."
+
+
+def _beside(alias: str, keys: Sequence[str]) -> str:
+    """Where a project says these, beside the pool."""
+    return " and ".join(f"DATABASES[{alias!r}]['OPTIONS'][{key!r}]" for key in keys)
 
 
 def given_for(described: Mapping[str, Any], place: str) -> credentials.Given | None:

@@ -134,7 +134,9 @@ def _context() -> Any:
     return SyncToAsync.thread_sensitive_context.get(None)
 
 
-def _of(context: Any) -> Request | None:
+def _known(context: Any) -> Request | None:
+    if context is None:
+        return _request.get()
     found: Request | None = getattr(context, "djpool_request", None)
     return found
 
@@ -145,30 +147,23 @@ def current() -> Request | None:
     # other threads with the rest of the context, as what a receiver of
     # request_started sets there may not be.
     context = _context()
-    if context is None:
-        return _request.get()
-    found = _of(context)
-    if found is None:
+    found = _known(context)
+    if found is None and context is not None:
         # It began before anything of djpool's was loaded: a process's first.
         found = context.djpool_request = Request("(unknown)", served=True)
     return found
 
 
-def is_other(wrapper: PooledWrapper) -> bool:
-    """Whether the caller works for another request than had this Django connection."""
-    return current() is not wrapper.djpool_request
+def is_left(wrapper: PooledWrapper, *, over: bool) -> bool:
+    """Whether a request has had this Django connection, and the caller is of another.
 
-
-def is_left(wrapper: PooledWrapper) -> bool:
-    """Whether a request has had this Django connection, and another one has it now.
-
-    What is done in no request belongs to nobody, and everybody shares it.
+    If its request is not `over`, what is done in no request belongs to nobody, and
+    everybody shares it.
     """
-    before = wrapper.djpool_request
-    if before is None:
-        return False
-    now = current()
-    return now is not None and not now.is_within(before)
+    before, now = wrapper.djpool_request, current()
+    if over or now is before:
+        return now is not before
+    return before is not None and now is not None and not now.is_within(before)
 
 
 def touches(wrapper: PooledWrapper) -> None:
@@ -207,7 +202,7 @@ def _begin(
     # A test's client, or the like, may be used in a view. A server is not.
     outer = None
     if not served:
-        outer = _request.get() if context is None else _of(context)
+        outer = _known(context)
         if outer is not None and outer.over:
             outer = None
     request = Request(str(path), served=served, within=outer)

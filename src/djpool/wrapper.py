@@ -529,13 +529,10 @@ class PooledWrapper(_Base):
         request after the other.
         """
         lease = self.djpool_lease
-        if lease is None or not (
-            requests.is_left(self) or (self._djpool_overdue and requests.is_other(self))
-        ):
+        if lease is None or not requests.is_left(self, over=self._djpool_overdue):
             return
         if not self._djpool_in_use():
-            self._djpool_leave(lease)
-            lease.release()
+            self._djpool_give_back(lease)
 
     def commit(self) -> None:
         self._djpool_step(super().commit)

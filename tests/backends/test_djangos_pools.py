@@ -59,6 +59,15 @@ def refused(given: dict[str, Any], offer: Offer) -> list[Problem]:
     return problems
 
 
+def check_refusal(key: str, value: Any, told: str, offer: Offer) -> Problem:
+    """It is refused by its name, with words that help."""
+    (problem,) = refused({key: value}, offer)
+    assert problem.option == key
+    assert key in problem.message
+    assert told in problem.message + (problem.hint or "")
+    return problem
+
+
 def taken(given: dict[str, Any], offer: Offer) -> dict[str, Any]:
     """Djpool's options, as far as they are not the defaults."""
     options, problems = parse(given, name="default", offer=offer)
@@ -124,10 +133,7 @@ def test_a_key_of_psycopg_pool_means_what_it_meant(
 def test_a_key_of_psycopg_pool_is_refused_by_name(
     key: str, value: Any, told: str
 ) -> None:
-    (problem,) = refused({key: value}, POSTGRESQL)
-    assert problem.option == key
-    assert key in problem.message
-    assert told in problem.message + (problem.hint or "")
+    check_refusal(key, value, told, POSTGRESQL)
 
 
 def test_every_key_of_psycopg_pool_is_taken_or_refused() -> None:
@@ -200,10 +206,7 @@ def test_a_key_of_create_pool_means_what_it_meant(
 def test_a_key_of_create_pool_is_refused_by_name(
     key: str, value: Any, told: str
 ) -> None:
-    (problem,) = refused({key: value}, ORACLE)
-    assert problem.option == key
-    assert key in problem.message
-    assert told in problem.message + (problem.hint or "")
+    problem = check_refusal(key, value, told, ORACLE)
     assert "secret" not in problem.message
 
 

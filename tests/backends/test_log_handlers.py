@@ -69,7 +69,7 @@ def test_one_that_queries_keeps_no_connection(
     with handling(handler):
         for number in range(1, 4):
             leave_one_behind(alias)
-            wait_until(lambda: len(handler.told) == number, "the handler")  # noqa: B023
+            wait_until(lambda: len(handler.told) == number, "the handler")  # noqa: B023 (called at once)
             wait_until(lambda: djpool.stats(alias).in_use == 0, "it to close")
         one(connections[alias])
         connections[alias].close()

@@ -173,7 +173,7 @@ class PyMySQLDriver(MySQLdbDriver):
     def close(self, connection: Any) -> None:
         # The rest of an answer, which its cursor reads when it is closed or finalised:
         # for ever, if an exception struck when the driver had just read the end.
-        result, connection._result = connection._result, None  # noqa: SLF001
+        result, connection._result = connection._result, None  # noqa: SLF001 (see the class)
         if result is not None:
             result.unbuffered_active = False
         super().close(connection)

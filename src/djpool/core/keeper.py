@@ -87,10 +87,6 @@ class Keeper:
             for pool in pools:
                 if nudged or due.get(pool, 0.0) <= time.monotonic():
                     due[pool] = self._maintain(pool)
-                if pool not in self._pools:
-                    # It is closed, and may be referred to for long. What was due for it
-                    # would be due for ever.
-                    due.pop(pool, None)
             del pool
             pools.clear()  # or this thread would keep them alive while it waits
             if not self._pools:
@@ -115,7 +111,10 @@ class Keeper:
             if pool.closed and pool.empty:
                 self._pools.discard(pool)
                 self.closing.discard(pool)
-            elif pool.closed:
+                # Somebody may refer to it for long, and what its upkeep said last would
+                # be due for all that time.
+                return LONGEST
+            if pool.closed:
                 self.closing.add(pool)
         return LONGEST if seconds is None else time.monotonic() + seconds
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The functions in which a thread of an executor waits for something to do, does it, and
 # tells what came of it.
 _WAITS = concurrent.futures.thread._worker.__code__  # noqa: SLF001
-_DOES = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001
+_DOES = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001 (as _WAITS)
 _TELLS = {
     concurrent.futures.Future.set_result.__code__,
     concurrent.futures.Future.set_exception.__code__,
