@@ -12,12 +12,13 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from asgiref.current_thread_executor import CurrentThreadExecutor, _WorkItem
 from asgiref.sync import SyncToAsync
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 
-from djpool.core.owner import current_owner
+from djpool.core.owner import JobLoop, current_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from djpool.core.lease import Lease
     from djpool.core.pool import Pool
     from djpool.wrapper import PooledWrapper
+
+# In which a thread waits for the event loop, as in a synchronous middleware.
+_WAITS_FOR_LOOP = JobLoop(
+    CurrentThreadExecutor.run_until_future.__code__, _WorkItem.run.__code__
+)
 
 
 class Request:
@@ -65,7 +71,9 @@ class Request:
         """
         for wrapper in self._wrappers():
             lease = wrapper.djpool_lease
-            if lease is not None and lease.pool is pool and lease.owner.is_idle():
+            if lease is None or lease.pool is not pool:
+                continue
+            if lease.owner.is_idle(_WAITS_FOR_LOOP):
                 moved = lease.move()
                 if moved is not None:
                     return moved

@@ -17,7 +17,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import (
+    ThreadSensitiveContext,
+    markcoroutinefunction,
+    sync_to_async,
+)
 from asgiref.testing import ApplicationCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -70,6 +74,64 @@ async def gathering(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
+def failing(request: HttpRequest) -> HttpResponse:
+    """Query, and fail."""
+    del request
+    ask()
+    raise ValueError
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Query for the error page, in the same thread as the other one."""
+    del request
+    ask()
+    return HttpResponse("ok", status=500)
+
+
+class Middleware:
+    """A synchronous middleware: the request's thread waits in it for the view."""
+
+    sync_capable = True
+    async_capable = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Query before and after the view, if the view does so, too."""
+        ask()
+        response = self._get_response(request)
+        ask()
+        return response
+
+
+class AsyncMiddleware:
+    """A middleware that changes to the event loop, and does nothing there."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self._get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Await the view."""
+        response: HttpResponse = await self._get_response(request)
+        return response
+
+
+STATUSES = {"/missing/": 404, "/failing/": 500, "/gathering/": 200}
+MIDDLEWARE = {
+    "none": [],
+    "sync": [f"{__name__}.Middleware"],
+    # The thread waits in one middleware for a job, and in the job in the other one.
+    "sync-async-sync": [
+        f"{__name__}.{each}" for each in ("Middleware", "AsyncMiddleware", "Middleware")
+    ],
+}
+
+
 def view(request: HttpRequest, kind: str) -> HttpResponse:
     """Ask, and answer."""
     ask()
@@ -78,10 +140,12 @@ def view(request: HttpRequest, kind: str) -> HttpResponse:
 
 urlpatterns = [
     path("missing/", missing),
+    path("failing/", failing),
     path("gathering/", gathering),
     path("<str:kind>/", view),
 ]
 handler404 = page_not_found
+handler500 = server_error
 
 
 def receive(**_kwargs: Any) -> None:
@@ -186,16 +250,26 @@ async def request_of(handler: ASGIHandler, where: str) -> int:
     return status
 
 
+@pytest.fixture
+def middleware(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Set the middleware that the parameter names."""
+    with override_settings(MIDDLEWARE=MIDDLEWARE[request.param]):
+        yield
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("where", "release"),
     [
         ("/missing/", "request"),
+        ("/failing/", "request"),
         ("/missing/", "transaction"),
         # In request mode, each of the threads may need a connection of its own.
         ("/gathering/", "transaction"),
     ],
 )
+@pytest.mark.parametrize("middleware", MIDDLEWARE, indirect=True)
+@pytest.mark.usefixtures("middleware")
 def test_one_connection_serves_requests_of_two_threads(
     engine: str,
     where: str,
@@ -214,11 +288,9 @@ def test_one_connection_serves_requests_of_two_threads(
         handler = ASGIHandler()
         return await asyncio.gather(*(request_of(handler, where) for _ in range(8)))
 
-    with override_settings(
-        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[], DEBUG=False
-    ):
+    with override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DEBUG=False):
         statuses = asyncio.run(serve())
-    assert statuses == [404 if where == "/missing/" else 200] * 8
+    assert statuses == [STATUSES[where]] * 8
     wait_until(lambda: djpool.stats(alias).in_use == 0, "all to come back")
     figures = djpool.stats(alias)
     assert (figures.timeouts_total, figures.reclaimed_total) == (0, 0)

@@ -10,22 +10,32 @@ import concurrent.futures.thread
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from djpool.core.slot import Entry
 
 
-# The functions in which a thread of an executor waits for something to do, does it, and
-# tells what came of it.
-_WAITS = concurrent.futures.thread._worker.__code__  # noqa: SLF001
-_DOES = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001 (as _WAITS)
+class JobLoop(NamedTuple):
+    """The functions in which an executor's thread waits for jobs, and does each."""
+
+    waits: CodeType
+    does: CodeType
+
+
+_THREAD_POOL = JobLoop(
+    concurrent.futures.thread._worker.__code__,  # noqa: SLF001
+    concurrent.futures.thread._WorkItem.run.__code__,  # noqa: SLF001
+)
+# In which it tells what came of a job.
 _TELLS = {
     concurrent.futures.Future.set_result.__code__,
     concurrent.futures.Future.set_exception.__code__,
 }
 # Whose code runs there while a thread tells, unless somebody else wants to be told.
-_TELLING = ("concurrent.futures.", "asyncio.", "threading")
+_TELLING = ("concurrent.futures.", "asyncio.", "threading", "queue")
 
 
 class Owner:
@@ -44,18 +54,20 @@ class Owner:
         self.ended = False
         self.holding: set[Entry] = set()
 
-    def is_idle(self) -> bool:
+    def is_idle(self, *others: JobLoop) -> bool:
         """True if it waits in its executor, or is about to, its job being done.
 
-        Its innermost Python frames say so. False if that is not known.
+        In a thread pool, that is, or in one of `others`. Its innermost Python frames
+        say so. False if that is not known.
         """
+        loops = (_THREAD_POOL, *others)
         frame = sys._current_frames().get(self.ident or 0)  # noqa: SLF001 (the documented way)
         told = False
         while frame is not None:
             code = frame.f_code
-            if code is _WAITS:
+            if any(code is loop.waits for loop in loops):
                 return True
-            if code is _DOES:
+            if any(code is loop.does for loop in loops):
                 return told
             # Whoever awaits the job goes on while the thread is still telling.
             told = code in _TELLS
