@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage
 from django.db import OperationalError, connections
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import djpool
-from djpool.checks import check_pools
+from djpool.checks import check_alias, check_pools
+from djpool.core.options import KINDS
 from tests.backends.conftest import MakeAlias
 
 
@@ -120,6 +124,38 @@ def test_every_mistake_is_told_at_once(make_alias: MakeAlias) -> None:
         "djpool.E003",
         "djpool.E006",
     }
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(
+    "backend", ["sqlite3", "postgresql", "mysql", "mysql_connector", "oracle"]
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_stands_there_is_taken_or_told(
+    backend: str, make_alias: MakeAlias, data: st.DataObject
+) -> None:
+    """No value makes the checks themselves fail, which are for every alias."""
+    wrapper: Any = connections[make_alias(backend)]
+    known = st.sampled_from([*KINDS, *wrapper.djpool_adapter.offer.keys])
+    several = st.dictionaries(known, VALUES, min_size=1, max_size=3)
+    pool = data.draw(several | VALUES | st.dictionaries(VALUES.filter(is_key), VALUES))
+    wrapper.settings_dict["OPTIONS"]["pool"] = pool
+    found = check_alias(wrapper)
+    assert all(each.id and each.msg for each in found)
+    if not isinstance(pool, (dict, str, bool, int, float, type(None))):
+        assert [each.id for each in found] == ["djpool.E002"]
+
+
+def is_key(value: object) -> bool:
+    """Whether a dict can have it as its key."""
+    return isinstance(value, Hashable)
 
 
 @pytest.mark.parametrize("pool", [True, {"max_size": 3}, None, False])

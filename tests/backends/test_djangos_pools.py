@@ -105,6 +105,7 @@ PSYCOPG_TAKEN: list[tuple[str, Any, dict[str, Any]]] = [
     ("connection_class", psycopg.Connection, {}),
     ("close_returns", False, {}),
     ("reconnect_failed", None, {}),
+    ("reconnect_timeout", 300.0, {}),
 ]
 PSYCOPG_REFUSED: list[tuple[str, Any, str]] = [
     ("conninfo", "host=db", '"OPTIONS" itself'),
@@ -115,7 +116,7 @@ PSYCOPG_REFUSED: list[tuple[str, Any, str]] = [
     ("check", print, "knows how to check"),
     ("reset", print, "knows how to reset"),
     ("close_returns", True, "Leave it out"),
-    ("reconnect_timeout", 300.0, '"timeout"'),
+    ("reconnect_timeout", 60.0, '"timeout"'),
     ("reconnect_failed", print, "callers get the error"),
     ("max_lifetime", 0, "more than 0"),
     ("max_idle", float("inf"), "None is no limit"),

@@ -71,6 +71,14 @@ def test_whatever_is_not_off_is_on_and_so_looked_at(raw: Any) -> None:
     assert is_on(raw)
 
 
+@pytest.mark.parametrize("raw", [1, 7, 1.0, "sure", ["x"], {"x"}, b"true", print])
+def test_a_pool_that_is_no_dict_is_told(raw: Any) -> None:
+    found = problem(raw)
+    assert (found.kind, found.option) == (ProblemKind.TYPE, "pool")
+    assert "must be True, False, None or a dict of options" in found.message
+    assert repr(raw) in found.message
+
+
 def test_strings_are_taken_as_settings_made_from_urls_have_them() -> None:
     options = read(
         {

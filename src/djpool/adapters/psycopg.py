@@ -208,7 +208,8 @@ PSYCOPG_POOL_KEYS: Mapping[str, NativeKey] = {
         'Put connection parameters into "OPTIONS" itself.', silent=("",)
     ),
     "reconnect_timeout": NativeKey(
-        'Callers connect themselves, as long as "timeout" lets them: set that.'
+        'Callers connect themselves, as long as "timeout" lets them: set that.',
+        silent=(300.0,),
     ),
     "configure": NativeKey("Use Django's connection_created signal."),
     "kwargs": NativeKey('Put connection parameters into "OPTIONS" itself.'),

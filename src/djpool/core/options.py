@@ -323,8 +323,7 @@ def _read_all(
 def _as_dict(raw: Any) -> tuple[Mapping[Any, Any], Problem | None]:
     if isinstance(raw, Mapping):
         return raw, None
-    word = raw.strip().lower() if isinstance(raw, str) else raw
-    if word is True or word in _TRUE:
+    if raw is True or (isinstance(raw, str) and raw.strip().lower() in _TRUE):
         return {}, None
     return {}, Problem(
         ProblemKind.TYPE,
