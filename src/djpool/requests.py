@@ -12,8 +12,8 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from asgiref.current_thread_executor import CurrentThreadExecutor, _WorkItem
-from asgiref.sync import SyncToAsync
+from asgiref.current_thread_executor import _WorkItem
+from asgiref.sync import AsyncToSync, SyncToAsync
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from djpool.core.lease import Lease
+    from djpool.core.owner import Owner
     from djpool.core.pool import Pool
     from djpool.wrapper import PooledWrapper
 
 # In which a thread waits for the event loop, as in a synchronous middleware.
-_WAITS_FOR_LOOP = JobLoop(
-    CurrentThreadExecutor.run_until_future.__code__, _WorkItem.run.__code__
-)
+_FOR_THE_LOOP = JobLoop(AsyncToSync.__call__.__code__, _WorkItem.run.__code__)
 
 
 class Request:
@@ -40,7 +39,7 @@ class Request:
     after its end belongs to nobody. A test's client asks in the thread of the test.
     """
 
-    __slots__ = ("_leased", "_limit", "over", "path", "served", "within")
+    __slots__ = ("_leased", "_limit", "_waits", "over", "path", "served", "within")
 
     def __init__(
         self, path: str, *, served: bool, within: Request | None = None
@@ -53,14 +52,31 @@ class Request:
         self._leased: list[weakref.ref[PooledWrapper]] = []
         # So many, and those that are gone are taken out.
         self._limit = 16
+        # For these its threads wait, each as often as threads do.
+        self._waits: list[Pool] = []
 
     def acquire(self, wrapper: PooledWrapper, pool: Pool) -> Lease:
         """Lease from a pool for a Django connection, in the request's context."""
         if wrapper.djpool_request is not self:
             self.take_over(wrapper)
-        if len(self._leased) > 1 and not pool.releases_early:
-            return self._take_along(pool) or pool.acquire()
-        return pool.acquire()
+        if len(self._leased) == 1 or pool.releases_early:
+            return pool.acquire()
+        moved = self._take_along(pool)
+        if moved is not None:
+            return moved
+        # Its thread may be about to rest, so the pool looks again while this one waits.
+        self._waits.append(pool)
+        try:
+            return pool.acquire()
+        finally:
+            self._waits.remove(pool)
+
+    def waits_for(self, pool: Pool) -> bool:
+        """Whether one of its threads waits for a connection, and others may have one.
+
+        Any thread may ask.
+        """
+        return pool in self._waits
 
     def _take_along(self, pool: Pool) -> Lease | None:
         """What another thread of the request leased, if it needs that no more.
@@ -71,9 +87,7 @@ class Request:
         """
         for wrapper in self._wrappers():
             lease = wrapper.djpool_lease
-            if lease is None or lease.pool is not pool:
-                continue
-            if lease.owner.is_idle(_WAITS_FOR_LOOP):
+            if lease is not None and lease.pool is pool:
                 moved = lease.move()
                 if moved is not None:
                     return moved
@@ -160,6 +174,11 @@ def current() -> Request | None:
         # It began before anything of djpool's was loaded: a process's first.
         found = context.djpool_request = Request("(unknown)", served=True)
     return found
+
+
+def is_at_rest(owner: Owner) -> bool:
+    """Whether a thread waits for its next job, or for what an event loop does."""
+    return owner.is_idle(_FOR_THE_LOOP)
 
 
 def is_left(wrapper: PooledWrapper, *, over: bool) -> bool:

@@ -8,6 +8,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, ProgrammingError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.utils import DatabaseErrorWrapper
@@ -337,6 +338,14 @@ class PooledWrapper(_Base):
             if connection is None:
                 raise InterfaceError(
                     f"a receiver of connection_created closed {self.alias!r}"
+                )
+            if self.autocommit != self.settings_dict["AUTOCOMMIT"]:
+                # Each lease begins as the settings say. Not to heed the receiver
+                # would commit what its project expects to be rolled back.
+                raise ImproperlyConfigured(
+                    f"a receiver of connection_created called set_autocommit("
+                    f"{self.autocommit}): set DATABASES[{self.alias!r}]['AUTOCOMMIT'] "
+                    f"to {self.autocommit} instead"
                 )
         except BaseException:
             if (connection := self.connection) is not None:
@@ -670,6 +679,10 @@ class PooledWrapper(_Base):
                 return False
             if self.djpool_lease is not lease:
                 return False  # it is just being given back
+            if not (dead or over or self.djpool_early) and not requests.is_at_rest(
+                lease.owner
+            ):
+                return False
             if over and lease.owner.is_idle():
                 used = self._djpool_in_use()
             else:
@@ -689,6 +702,10 @@ class PooledWrapper(_Base):
             if not held and using._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
                 using.release()
         return True
+
+    def djpool_is_wanted(self, lease: Lease) -> bool:
+        request = self.djpool_request
+        return request is not None and request.waits_for(lease.pool)
 
     def djpool_forked(self, lease: Lease) -> list[Any]:
         if self.djpool_lease is not lease:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +59,14 @@ class Shop(ServerProcess):
         database: Mapping[str, Any],
         count: Count | None,
         command: Command = uvicorn(ASGI),  # noqa: B008 (immutable)
+        middleware: Sequence[str] = (),
     ) -> None:
         """Make the table. `start()` starts the server. `watched()` needs `count`."""
         super().__init__("shop", own_account())
         self._database = database
         self._count = count
         self._command = command
+        self._middleware = middleware
         try:
             self.run([sys.executable, "-m", "tests.acceptance.shop.prepare"])
         except BaseException:
@@ -200,6 +202,7 @@ class Shop(ServerProcess):
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.shop.settings",
             "DJPOOL_STATS_DIR": str(self.directory / "stats"),
             "SHOP_DATABASE": json.dumps(self._database),
+            "SHOP_MIDDLEWARE": json.dumps(self._middleware),
         }
 
 

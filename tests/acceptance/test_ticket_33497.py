@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.commands import ASGI, WSGI, gunicorn, uvicorn
 from tests.acceptance.server import (
+    Count,
     Shop,
     file_count,
     postgres_count,
@@ -24,6 +25,7 @@ from tests.acceptance.shop import ITEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.postgres import PostgresServer
 
@@ -89,24 +91,32 @@ SIZES = {
 }
 
 
+def database_of(
+    what: str, request: pytest.FixtureRequest, folder: Path, pool: dict[str, Any]
+) -> tuple[dict[str, Any], Count]:
+    """Give the DATABASES entry of a kind of database and pool, and what counts it."""
+    kind, _, implementation = what.partition("-")
+    if kind == "postgresql":
+        postgres = request.getfixturevalue("postgres")
+        settings, count = postgres_settings(postgres), postgres_count(postgres)
+        pool = pool | {"implementation": implementation}
+    else:
+        path = folder.resolve() / "shop.sqlite3"
+        settings, count = {"NAME": str(path), "OPTIONS": {}}, file_count(path)
+    settings["ENGINE"] = f"djpool.backends.{'sqlite3' if kind == 'sqlite' else kind}"
+    settings["OPTIONS"]["pool"] = pool
+    return settings, count
+
+
 @pytest.fixture(scope="module", params=SIZES)
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
     """Give the running shop on each kind of database and pool."""
     what, _, release = request.param.partition("+")
-    kind, _, implementation = what.partition("-")
     pool: dict[str, Any] = {"max_size": MAX_SIZE, "release": release or "request"}
-    if kind == "postgresql":
-        postgres = request.getfixturevalue("postgres")
-        settings, count = postgres_settings(postgres), postgres_count(postgres)
-        pool["implementation"] = implementation
-    else:
-        path = tmp_path_factory.mktemp("shop").resolve() / "shop.sqlite3"
-        settings, count = {"NAME": str(path), "OPTIONS": {}}, file_count(path)
-    settings["ENGINE"] = f"djpool.backends.{'sqlite3' if kind == 'sqlite' else kind}"
-    settings["OPTIONS"]["pool"] = pool
-    with Shop(settings, count) as shop:
+    folder = tmp_path_factory.mktemp("shop")
+    with Shop(*database_of(what, request, folder, pool)) as shop:
         yield Case(shop, SIZES[request.param])
 
 
@@ -158,6 +168,24 @@ def test_error_pages_that_query(case: Case, view: str) -> None:
     assert 1 <= watch.most <= MAX_SIZE
     log = shop.log_since(mark)
     assert [each for each in COMPLAINTS if each in log] == []
+
+
+@pytest.mark.parametrize("kind", ["postgresql-native", "postgresql-fallback", "sqlite"])
+def test_error_pages_that_query_under_a_synchronous_middleware(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The view's thread waits in the middleware, with the request's connection."""
+    pool = {"max_size": MAX_SIZE, "timeout": 10}
+    settings, count = database_of(kind, request, tmp_path, pool)
+    middleware = ["tests.acceptance.shop.views.synchronous_middleware"]
+    with Shop(settings, count, middleware=middleware) as shop:
+        for view, status in ERRORS.items():
+            outcome = shop.drive(
+                view, ONCE, requests=100, concurrency=CLIENTS, status=status
+            )
+            assert outcome.errors == {}
+            shop.wait_until_at_rest()
+        assert shop.stats().timeouts_total == 0
 
 
 def test_other_processes_see_the_same(case: Case) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.signals import connection_created
 
@@ -69,6 +70,28 @@ def recorder(seen: list[str], name: str) -> Callable[..., Any]:
         return execute(sql, params, many, context)
 
     return wrap
+
+
+def test_a_receiver_cannot_turn_autocommit_off(alias: str, receive: Receive) -> None:
+    """Which each lease takes from the settings: the receiver's error says so."""
+    receive(lambda connection: connection.set_autocommit(False))
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        connections[alias].ensure_connection()
+    assert f"set DATABASES['{alias}']['AUTOCOMMIT'] to False" in str(refusal.value)
+    assert djpool.stats(alias).size == 0
+
+
+def test_a_receiver_may_turn_autocommit_off_for_a_while(
+    alias: str, receive: Receive
+) -> None:
+    def ask(connection: Any) -> None:
+        connection.set_autocommit(False)
+        run(connection, select(connection))
+        connection.rollback()
+        connection.set_autocommit(True)
+
+    receive(ask)
+    assert in_threads(alias, lambda wrapper: wrapper.get_autocommit()) == [True] * 4
 
 
 def test_execute_wrappers(alias: str, receive: Receive) -> None:

@@ -329,6 +329,43 @@ def test_a_thread_that_needs_its_session_keeps_it(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_thread_that_rests_later_gives_it_up_later(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """When the request waits for it in another thread already."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=20)
+    goes_on = threading.Event()
+
+    def lease() -> None:
+        connections[alias].ensure_connection()
+
+    def lease_and_work() -> None:
+        lease()
+        assert goes_on.wait(20)
+        lease()  # it is still the thread's
+
+    def let_it_go_on() -> None:
+        wait_until(lambda: djpool.stats(alias).waiting == 1, "the other thread to wait")
+        goes_on.set()
+
+    def leased() -> bool:
+        return djpool.stats(alias).in_use == 1
+
+    async def serve() -> None:
+        async with ThreadSensitiveContext():
+            await sync_to_async(request_started.send)(sender=None, scope={"path": "/"})
+            working = asyncio.ensure_future(sync_to_async(lease_and_work)())
+            await asyncio.to_thread(wait_until, leased, "the first thread's lease")
+            there = asyncio.to_thread(lease)
+            await asyncio.gather(there, asyncio.to_thread(let_it_go_on), working)
+            await sync_to_async(request_finished.send)(sender=None)
+
+    asyncio.run(serve())
+    wait_until(lambda: djpool.stats(alias).in_use == 0, "all to come back")
+    assert djpool.stats(alias).timeouts_total == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("release", ["request", "transaction"])
 def test_a_lifespan_handler_keeps_none_while_it_waits(
     engine: str, release: str, make_alias: MakeAlias

@@ -26,6 +26,9 @@ class Holder(Protocol):
         Who answers True does not use the connection after that.
         """
 
+    def djpool_is_wanted(self, lease: Lease) -> bool:
+        """Whether another thread waits for a connection in the owner's name."""
+
     def djpool_forked(self, lease: Lease) -> list[Any]:
         """In a forked child: forget the lease, without a word to the server.
 
@@ -127,6 +130,11 @@ class Lease:
             return None
         self.connection = None
         return slot
+
+    def is_wanted(self) -> bool:
+        """Whether it would serve its owner better in another thread, which waits."""
+        holder = self.holder() if self.holder is not None else None
+        return holder is not None and holder.djpool_is_wanted(self)
 
     def move(self) -> Lease | None:
         """Lease its connection to the caller instead, in whose name its owner had it.

@@ -35,7 +35,7 @@ _TELLS = {
     concurrent.futures.Future.set_exception.__code__,
 }
 # Whose code runs there while a thread tells, unless somebody else wants to be told.
-_TELLING = ("concurrent.futures.", "asyncio.", "threading", "queue")
+_TELLING = ("concurrent.futures.", "asyncio.", "asgiref.", "threading", "queue")
 
 
 class Owner:
@@ -65,10 +65,11 @@ class Owner:
         told = False
         while frame is not None:
             code = frame.f_code
-            if any(code is loop.waits for loop in loops):
-                return True
-            if any(code is loop.does for loop in loops):
-                return told
+            for loop in loops:
+                if code is loop.waits:
+                    return True
+                if code is loop.does:
+                    return told
             # Whoever awaits the job goes on while the thread is still telling.
             told = code in _TELLS
             if not frame.f_globals.get("__name__", "").startswith(_TELLING):

@@ -14,7 +14,7 @@ from djpool.core.stats import CloseCause
 
 logger = logging.getLogger("djpool.pool")
 
-# Seconds until the next look at a lease that is over but still in use.
+# Seconds until the next look at a lease that is over, or wanted, but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
 # The same in transaction mode, while somebody waits.
 LOOSE_PAUSE = 0.25
@@ -88,26 +88,34 @@ class Reclaim:
         return pause
 
     def what_is_loose(self) -> float | None:
-        """In transaction mode, end leases that nothing needs between two statements.
+        """End leases that nothing needs at the moment; when to look again.
 
-        Usually each ends with its last statement. But some have none (a mere
-        `ensure_connection()`), and some cursors are forgotten and not closed, or
-        closed where djpool does not see it. Returns when to look again.
+        In transaction mode, each that nothing needs between two statements. Usually it
+        ends with its last statement. But some have none (a mere `ensure_connection()`),
+        and some cursors are forgotten and not closed, or closed where djpool does not
+        see it.
+
+        In request mode, those of requests that wait in another thread for a connection.
         """
-        if self._connections.options.release != "transaction":
-            return None
+        early = self._connections.options.release == "transaction"
         with self._connections.gate.lock:
-            leases = [
+            references = [
                 each.lease
                 for each in list(self._connections.books)
                 if each.owner is not None and not each.owner.ended
             ]
-        for reference in leases:
+        wanted = False
+        for reference in references:
             lease: Lease | None = reference() if reference is not None else None
-            slot = lease.take_away(over=False) if lease is not None else None
+            if lease is None or not (early or lease.is_wanted()):
+                continue
+            wanted = True
+            slot = lease.take_away(over=False)
             if slot is not None:
                 self._checkin.take_back(slot)
-        return LOOSE_PAUSE if leases and self._connections.gate.waiters else None
+        if not early:
+            return IN_USE_PAUSE if wanted else None
+        return LOOSE_PAUSE if wanted and self._connections.gate.waiters else None
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         connections = self._connections

@@ -9,6 +9,7 @@ SECRET_KEY = "known to everyone"
 ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "tests.acceptance.shop.urls"
 INSTALLED_APPS = ["tests.acceptance.shop"]
+MIDDLEWARE = json.loads(os.environ.get("SHOP_MIDDLEWARE", "[]"))
 DATABASES = {"default": json.loads(os.environ["SHOP_DATABASE"])}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

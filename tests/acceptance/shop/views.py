@@ -23,9 +23,10 @@ from tests.acceptance.shop import ITEMS
 from tests.acceptance.shop.models import Item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
 PARTS = 2
 
@@ -229,6 +230,22 @@ async def failing(_request: HttpRequest) -> HttpResponse:
 def failing_sync(_request: HttpRequest) -> HttpResponse:
     """Fail, after a query."""
     raise RuntimeError(f"{Item.objects.count()}")
+
+
+def synchronous_middleware(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Query before and after the view, as one that loads the session does."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path == "/stats/":  # which is to be no lease of its own
+            return get_response(request)
+        Item.objects.count()
+        response = get_response(request)
+        Item.objects.count()
+        return response
+
+    return middleware
 
 
 def page_not_found(_request: HttpRequest, exception: Exception) -> HttpResponse:
