@@ -181,7 +181,7 @@ def a_fork_forgets(pool: Pool) -> None:
     if not child:
         for entry in pool._connections.books:
             entry.expires_at = EVICTED
-        keeper.nudge()
+        keeper.nudge(pool.reference)
         ask_and_close(2)
         library.sleep(0.05)
         os._exit(pool.stats().closed_total != before.closed_total)

@@ -707,7 +707,7 @@ def test_what_is_closed_on_return_is_replaced_up_to_min_size(server: Server) -> 
     nudges: list[int] = []
     keeper = Keeper()
     keeper.watch = lambda pool: None  # type: ignore[method-assign]
-    keeper.nudge = lambda: nudges.append(1)  # type: ignore[method-assign]
+    keeper.nudge = lambda pool: nudges.append(1)  # type: ignore[method-assign]
     options = PoolOptions(min_size=1, max_lifetime=100)
     pool = Pool(options, FakeDriver(server), clock=clock, keeper=keeper)
     with pool.acquire():

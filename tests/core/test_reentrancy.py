@@ -128,7 +128,7 @@ def test_a_lease_that_a_finaliser_ends_inside_is_taken_back_outside() -> None:
         gc.collect()
         assert not threads
     wait_until(lambda: pool.stats().in_use == 0, "it to come back")
-    assert [thread.name for thread in threads] == ["djpool-keeper"]
+    assert [thread.name for thread in threads] == ["djpool-upkeep"]
     assert_capacity(pool, server)
     pool.close()
 

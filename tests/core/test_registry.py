@@ -7,14 +7,17 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from djpool.core import Pool, PoolClosed, PoolOptions
+from djpool.core import Lease, Pool, PoolClosed, PoolOptions
 from djpool.core.keeper import Keeper
 from djpool.core.registry import Registry
-from tests.core.fakes import FakeDriver, Server
+from djpool.core.session import Change
+from tests.core.fakes import FakeDriver, Server, assert_capacity, in_thread
 from tests.servers.process import wait_until
 
 
@@ -27,13 +30,17 @@ def make(keeper: Keeper, **options: Any) -> Pool:
     return Pool(PoolOptions(**options), FakeDriver(Server()), keeper=keeper)
 
 
-def test_a_pool_is_made_once_however_many_ask(registry: Registry) -> None:
+def test_however_many_ask_at_once_they_get_the_same_pool(registry: Registry) -> None:
+    """Each may have made one, without a lock; nothing is left of the others."""
     made: list[Pool] = []
+    ended: list[Pool] = []
 
     def slowly(keeper: Keeper) -> Pool:
         time.sleep(0.05)
-        made.append(make(keeper))
-        return made[-1]
+        pool = make(keeper, min_size=1)
+        pool.clean_up = lambda: ended.append(pool)  # type: ignore[method-assign]
+        made.append(pool)
+        return pool
 
     found: list[Pool] = []
     threads = [
@@ -46,8 +53,35 @@ def test_a_pool_is_made_once_however_many_ask(registry: Registry) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1
-    assert set(map(id, found)) == {id(made[0])}
+    (pool,) = set(found)
+    assert set(made) == {pool, *ended}
+    assert len(made) == 1 + len(ended)
+    wait_until(lambda: pool.stats().idle == 1, "min_size to be filled")
+    assert [each.stats().opened_total for each in ended] == [0] * len(ended)
+    registry.close_all()
+
+
+def test_an_alias_whose_making_takes_for_ever_holds_up_no_other(
+    registry: Registry,
+) -> None:
+    """It may import a module of the project, which does what it likes."""
+    goes_on, makes = threading.Event(), threading.Event()
+
+    def slowly(keeper: Keeper) -> Pool:
+        makes.set()
+        assert goes_on.wait(30)
+        return make(keeper)
+
+    thread = in_thread(lambda: registry.make("default", 1, slowly))
+    assert makes.wait(30)
+    other = registry.make("other", 1, make)
+    other.acquire().release()
+    registry.review("other")
+    registry.close("other")
+    assert thread.is_alive()
+    goes_on.set()
+    thread.join(30)
+    assert list(registry.current()) == ["default"]
 
 
 def test_another_identity_is_another_pool(registry: Registry) -> None:
@@ -100,6 +134,7 @@ def test_a_forked_child_begins_with_no_pools(registry: Registry) -> None:
 def test_the_keeper_looks_after_pools_without_being_asked() -> None:
     keeper = Keeper()
     pool = make(keeper, max_idle=0.1, min_size=2, max_size=4)
+    pool.begin()
     wait_until(lambda: pool.stats().idle == 2, "min_size to be filled")
     leases = [pool.acquire() for _ in range(4)]
     for lease in leases:
@@ -131,7 +166,6 @@ def test_the_keeper_keeps_no_pool_alive_and_ends_after_the_last() -> None:
     gone = weakref.ref(pool)
     del pool
     wait_until(lambda: (gc.collect() and gone() is None) or gone() is None, "its end")
-    keeper.nudge()
     wait_until(lambda: keeper._thread is None, "the thread to end")
 
 
@@ -156,9 +190,9 @@ def test_a_closed_pool_does_not_keep_the_keeper_awake(
     sleeps: list[float] = []
     sleep = keeper._sleep
 
-    def counted(seconds: float) -> bool:
+    def counted(seconds: float) -> None:
         sleeps.append(seconds)
-        return sleep(seconds)
+        sleep(seconds)
 
     monkeypatch.setattr(keeper, "_sleep", counted)
     closed, other = make(keeper, max_idle=0.05), make(keeper, max_idle=60)
@@ -171,7 +205,7 @@ def test_a_closed_pool_does_not_keep_the_keeper_awake(
         return 0.05
 
     monkeypatch.setattr(closed, "maintain", go)
-    keeper.nudge()
+    keeper.nudge(closed.reference)
     wait_until(lambda: closed not in keeper._pools, "the keeper to forget it")
     time.sleep(0.1)  # what was due for it is due by now
     before = len(sleeps)
@@ -192,6 +226,125 @@ def test_the_keeper_survives_a_driver_s_surprise(
     wait_until(lambda: other.stats().size == 0, "the other pool to be looked after")
     wait_until(lambda: "upkeep failed" in caplog.text, "the surprise to be logged")
     other.close()
+
+
+def leaves_its_lease(pool: Pool) -> None:
+    """A thread ends without giving its lease back."""
+    kept: list[Lease] = []
+    in_thread(lambda: kept.append(pool.acquire())).join(30)
+    assert pool.stats().in_use == 1
+    del kept[:]
+
+
+class Silent(Server):
+    """Says nothing from some moment on, until it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.goes_on = threading.Event(), threading.Event()
+
+    def fall_silent(self) -> None:
+        self.before_connect = self._hang
+
+    def _hang(self) -> None:
+        self.asked.set()
+        assert self.goes_on.wait(60)
+
+
+def test_a_silent_server_holds_up_no_other_pool_s_upkeep() -> None:
+    """Nor does anything else that takes its time in the upkeep of one."""
+    keeper, server = Keeper(), Silent()
+    stuck = Pool(PoolOptions(min_size=1), FakeDriver(server), keeper=keeper)
+    server.fall_silent()
+    stuck.begin()
+    assert server.asked.wait(30)
+    other = make(keeper, max_size=1)
+    leaves_its_lease(other)
+    wait_until(lambda: other.stats().in_use == 0, "it to come back")
+    assert stuck.stats().opening == 1
+    server.goes_on.set()
+    wait_until(lambda: stuck.stats().idle == 1, "min_size to be filled")
+    stuck.close()
+    other.close()
+
+
+def test_an_upkeep_that_connects_takes_back_what_was_lost_meanwhile() -> None:
+    """Of the same pool, for somebody who waits already."""
+    server = Silent()
+    pool = Pool(PoolOptions(max_size=2), FakeDriver(server), keeper=Keeper())
+    lease = pool.acquire()
+    server.fall_silent()
+    pool.resize(min_size=2)
+    assert server.asked.wait(30)
+    waiter = in_thread(lambda: pool.acquire(timeout=30).release())
+    wait_until(lambda: pool.stats().waiting == 1, "somebody to wait")
+    del lease
+    waiter.join(30)
+    stats = pool.stats()
+    assert (stats.reclaimed_total, stats.opening, stats.idle) == (1, 1, 1)
+    server.goes_on.set()
+    wait_until(lambda: pool.stats().idle == 2, "min_size to be filled")
+    assert_capacity(pool, server)
+    pool.close()
+
+
+def grew(looks: dict[Pool, int], pool: Pool, before: int) -> bool:
+    """Whether a pool was looked at since."""
+    return looks[pool] > before
+
+
+def test_who_is_woken_for_one_pool_looks_at_that_pool() -> None:
+    keeper = Keeper()
+    pools = [make(keeper) for _ in range(20)]
+    for pool in pools:
+        pool.acquire().release()
+    looks: dict[Pool, int] = dict.fromkeys(pools, 0)
+
+    def count(pool: Pool) -> Callable[[], float]:
+        def maintain() -> float:
+            looks[pool] += 1
+            return 60.0
+
+        return maintain
+
+    for pool in pools:
+        pool.maintain = count(pool)  # type: ignore[method-assign]
+    for _ in range(50):
+        keeper.nudge(pools[3].reference)
+        before = looks[pools[3]]
+        wait_until(partial(grew, looks, pools[3], before), "a look")
+    time.sleep(0.05)  # for what they might have caused
+    assert sum(looks.values()) - looks[pools[3]] <= 2 * len(pools)
+
+
+def test_without_threads_everything_goes_on_without_the_upkeep(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process has too many. It is told once; the upkeep begins when it can."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    keeper = Keeper()
+    pool = make(keeper, max_size=1, min_size=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        pool.begin()
+        for _ in range(3):
+            pool.acquire().release()
+        lease = pool.acquire()
+        lease.changed(Change.SETTINGS)
+        lease.release()
+        lost = pool.acquire()
+        del lost  # nobody else will find it
+        pool.acquire().release()
+    assert caplog.text.count("no thread for the upkeep of pools") == 1
+    assert pool.stats().opened_total == 1
+    leaves_its_lease(pool)
+    pool.acquire().release()  # the one who needs it looks for it, and has it begun
+    assert keeper._thread is not None
+    pool.close()
+    wait_until(lambda: keeper._thread is None, "the thread to end")
 
 
 def test_a_lease_forgotten_after_its_pool_was_closed_is_closed_too() -> None:

@@ -243,3 +243,28 @@ def test_one_that_is_lost_on_its_way_to_the_other_thread_keeps_nobody_out() -> N
     wait_until(lambda: site.pool.stats().in_use == 0, "it to come back")
     assert_capacity(site.pool, site.server)
     assert site.pool._gate.mending == 0
+
+
+def test_a_session_that_hangs_while_it_is_restored_is_not_waited_for() -> None:
+    """Others are opened beside it, as beside a connect that is slow."""
+    server, goes_on, restores = Server(), threading.Event(), threading.Event()
+    driver = FakeDriver(server)
+
+    def hang() -> None:
+        restores.set()
+        assert goes_on.wait(60)
+
+    driver.before_restore = hang
+    pool = Pool(PoolOptions(max_size=10), driver, keeper=Keeper())
+    lease = pool.acquire()
+    lease.changed(Change.SETTINGS)
+    lease.release()
+    assert restores.wait(30)
+    others = [pool.acquire(timeout=30) for _ in range(3)]
+    assert not goes_on.is_set()
+    goes_on.set()
+    for each in others:
+        each.release()
+    wait_until(lambda: pool.stats().idle == 4, "all to come back")
+    assert_capacity(pool, server)
+    pool.close()

@@ -34,14 +34,10 @@ class Checkout:
         connections: Connections,
         errors: ErrorKinds,
         reclaim: Reclaim,
-        *,
-        kept: bool,
     ) -> None:
-        """`kept` is whether a keeper looks after what was lost."""
         self._connections = connections
         self._errors = errors
         self._reclaim = reclaim
-        self._kept = kept
         self._gate = connections.gate
         self._clock = connections.clock
 
@@ -50,9 +46,11 @@ class Checkout:
 
         Raises what `Pool.acquire()` does, or why another one's connect failed.
         """
-        if not (self._kept and self._gate.counters.opened):
-            # Nobody else would: a keeper's upkeep begins with the first connection.
-            self._reclaim.what_is_lost()
+        # The upkeep may be late, or not be at all: who needs a place looks for it.
+        if self._gate.counters.opened:
+            self._connections.watch()
+        self._reclaim.what_is_lost()
+        self._reclaim.what_is_over()
         if self._reclaim.what_is_loose() is not None:
             self._connections.nudge()  # somebody is to look again later
         if patience:

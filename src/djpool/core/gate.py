@@ -112,6 +112,7 @@ class Gate:
         # Whether what came back has served anybody, since a connect failed.
         self._serves = True
         self.mending = 0  # of these: given back, and not ready yet
+        self._mending_since = float("-inf")  # when that was none the last time
         self.free: deque[Slot] = deque()
         self.waiters: deque[Waiter] = deque()
         self.barred = False  # nobody is let in: suspended, or closed
@@ -308,6 +309,8 @@ class Gate:
         """It is given back, and not ready yet."""
         with self.lock:
             if not slot.mending:
+                if not self.mending:
+                    self._mending_since = self._clock()
                 self.mending += 1
                 slot.mending = True
 
@@ -452,12 +455,14 @@ class Gate:
         """
         # None while a connection is about to be ready, and one at a time. Meanwhile
         # others come back, and a burst of callers is often served by fewer than it
-        # has heads.
-        if self.barred or self.mending or self.size >= self.max_size:
+        # has heads. What should be ready soon, and is not, is waited for no longer.
+        if self.barred or self.size >= self.max_size:
             return None
         if self.family.several and self.family.size >= self.family.max_size:
             return None
         due = self._paused_until if patient else float("-inf")
+        if self.mending:
+            due = max(due, self._mending_since + SLOW)
         if self.opening:
             due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
         return max(due - self._clock(), 0.0)

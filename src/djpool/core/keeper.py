@@ -1,30 +1,57 @@
-"""Upkeep: one daemon thread for all pools of a process.
+"""Upkeep: what looks after all pools of a process.
 
-It closes what nobody has used for too long, keeps `min_size` connections open,
-and takes back what was lost. A pool works without it; only these come later.
+It has what nobody has used for too long closed, `min_size` connections kept open, and
+what was lost taken back. A pool works without it; only these come later.
+
+One thread keeps the dates, and does nothing that could take long. The upkeep itself
+runs in others, so that a pool whose server is silent, or whose project's code is slow,
+holds up no other one.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from djpool.core.aside import Aside
 from djpool.core.options import LONGEST
 from djpool.core.telling import in_a_serving_thread, teller
+from djpool.core.workers import Workers
 
 if TYPE_CHECKING:
     from djpool.core.pool import Pool
 
 logger = logging.getLogger("djpool.pool")
 
+# Seconds until the next try, after an upkeep that failed, or had no thread.
+SURPRISED = 60.0
+NO_THREAD = 1.0
+
+
+class Chore:
+    """Something to do for a pool again and again, one time after the other.
+
+    Only the keeper's thread uses it.
+    """
+
+    __slots__ = ("again", "due", "name", "pool", "runs")
+
+    def __init__(self, pool: weakref.ref[Pool], name: str, due: float) -> None:
+        self.pool = pool
+        self.name = name  # of the pool's method, which says when to come back
+        self.due = due  # on `time.monotonic()`
+        self.runs = False
+        self.again = False  # it is to be done once more as soon as it has ended
+
 
 class Keeper:
-    """Calls each pool's `maintain()` when it says that it is due.
+    """Has each pool's `maintain()` called when it says that it is due.
 
     Thread-safe. The thread starts with the first pool that has a connection,
     and holds no pool alive; when the last one is gone, it ends.
@@ -38,14 +65,25 @@ class Keeper:
         # pool with it, and then nobody would close the connection.
         self.closing: set[Pool] = set()
         self._thread: threading.Thread | None = None
-        # SimpleQueue, because finalisers put into it, wherever they run.
-        self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._told = False  # that no thread can be started
+        # What the thread is to do next, and none of it takes long. SimpleQueue, because
+        # finalisers put into it, wherever they run.
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # The thread's own: the whole upkeep of each pool, and the part that callers may
+        # be waiting for, which is done beside the whole if that takes its time.
+        self._chores: dict[weakref.ref[Pool], tuple[Chore, Chore]] = {}
+        self._next_at = float("inf")  # nothing is due before
+        self._workers = Workers("djpool-upkeep")
         #: A thread for what takes a moment, and need not keep anybody waiting.
         self.aside = Aside()
         self._forked = False  # this is a child, and the pools are its parent's
 
     def watch(self, pool: Pool) -> None:
-        """Look after `pool` from now on. Does nothing the second time."""
+        """Look after `pool` from now on. Does nothing the second time.
+
+        If no thread can be started, the next call tries again. Never raises.
+        """
+        told = ""
         with self._lock:
             known = pool in self._pools
             alive = self._thread is not None and self._thread.is_alive()
@@ -53,11 +91,25 @@ class Keeper:
                 return
             self._pools.add(pool)
             if not alive:
-                self._thread = threading.Thread(
-                    target=self._run, name="djpool-keeper", daemon=True
-                )
-                self._thread.start()
-        self.nudge()
+                told = self._start_locked()
+        if told:
+            logger.warning(
+                "no thread for the upkeep of pools, which comes later: %s", told
+            )
+        self.nudge(pool.reference)
+
+    def _start_locked(self) -> str:
+        """Start the thread; what to say where that cannot be."""
+        thread = threading.Thread(target=self._run, name="djpool-keeper", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The process has too many, or has come to its end.
+            news = not self._told and threading.main_thread().is_alive()
+            self._told = True
+            return str(error) if news else ""
+        self._thread, self._told = thread, False
+        return ""
 
     def see_off(self, pool: Pool) -> None:
         """Keep a closed pool until its last connection is closed, too."""
@@ -65,48 +117,123 @@ class Keeper:
             if not pool.empty:
                 self.closing.add(pool)
 
-    def nudge(self) -> None:
-        """Look at all pools now. May be called from a finaliser."""
-        self._inbox.put(None)
+    def nudge(self, pool: weakref.ref[Pool]) -> None:
+        """Look at a pool now. May be called from a finaliser."""
+        self._inbox.put(functools.partial(self._look_at, pool))
 
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
         self._forked = True
+        self._workers.after_fork()
         self.aside.after_fork()
+
+    # -- in the keeper's thread --------------------------------------------------------
 
     def _run(self) -> None:
         in_a_serving_thread()
-        due: weakref.WeakKeyDictionary[Pool, float] = weakref.WeakKeyDictionary()
-        nudged = True
-        while True:
-            with self._lock:
-                pools = list(self._pools)
-                if not pools:
-                    self._thread = None
-                    break
-            for pool in pools:
-                if nudged or due.get(pool, 0.0) <= time.monotonic():
-                    due[pool] = self._maintain(pool)
-            del pool
-            pools.clear()  # or this thread would keep them alive while it waits
-            if not self._pools:
-                continue  # the last one was closed: nobody may nudge any more
-            wait = min(due.values(), default=0.0) - time.monotonic()
-            nudged = self._sleep(min(max(wait, 0.0), LONGEST))
+        while self._goes_on():
+            now = time.monotonic()
+            if now >= self._next_at:
+                self._look_round(now)
+            self._sleep(self._next_at - now)
             # Threads are gone after a fork, but greenlets in their place go on. They
             # had better not end: Python's threading has forgotten them.
             while self._forked:
                 self._inbox.get()
         self.aside.end()  # no pool is left that could need it
 
-    def _maintain(self, pool: Pool) -> float:
+    def _goes_on(self) -> bool:
+        with self._lock:
+            if self._pools or any(
+                each.runs for both in self._chores.values() for each in both
+            ):
+                return True
+            self._thread = None
+            self._chores.clear()
+            return False
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep until there is something to do, or for so long; do it."""
         try:
-            seconds = pool.maintain()
+            step = self._inbox.get(timeout=min(max(seconds, 0.0), LONGEST))
+        except queue.Empty:
+            return
+        step()
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    def _look_round(self, now: float) -> None:
+        """Begin what is due, forget pools that are no more, find the next date."""
+        self._next_at = float("inf")
+        for reference, both in list(self._chores.items()):
+            if reference() not in self._pools and not any(each.runs for each in both):
+                del self._chores[reference]
+                continue
+            for chore in both:
+                if not chore.runs:
+                    if chore.due <= now:
+                        self._begin(chore)
+                    else:
+                        self._next_at = min(self._next_at, chore.due)
+
+    def _look_at(self, reference: weakref.ref[Pool]) -> None:
+        if reference() not in self._pools:
+            self._next_at = 0.0  # forget it
+            return
+        both = self._chores.get(reference)
+        if both is None:
+            both = (
+                Chore(reference, "maintain", 0.0),
+                Chore(reference, "reclaim", LONGEST),
+            )
+            self._chores[reference] = both
+        whole, part = both
+        if whole.runs:
+            whole.again = True
+            self._begin(part)
+        else:
+            self._begin(whole)
+
+    def _begin(self, chore: Chore) -> None:
+        if chore.runs:
+            chore.again = True
+            return
+        chore.runs, chore.again = True, False
+        try:
+            self._workers.do(functools.partial(self._do, chore))
+        except RuntimeError:  # the process has too many threads, or comes to its end
+            self._done(chore, NO_THREAD)
+
+    def _done(self, chore: Chore, seconds: float) -> None:
+        chore.runs = False
+        if chore.pool() not in self._pools:
+            self._next_at = 0.0  # forget it
+        elif chore.again:
+            self._begin(chore)
+        else:
+            chore.due = time.monotonic() + seconds
+            self._next_at = min(self._next_at, chore.due)
+
+    # -- in other threads --------------------------------------------------------------
+
+    def _do(self, chore: Chore) -> None:
+        seconds = SURPRISED
+        try:
+            pool = chore.pool()
+            if pool is not None:
+                seconds = self._maintain(pool, chore.name)
+            teller.clean_up()
+        finally:
+            pool = None  # or the keeper's next look would find it alive
+            self._inbox.put(functools.partial(self._done, chore, seconds))
+
+    def _maintain(self, pool: Pool, name: str) -> float:
+        seconds: float | None = SURPRISED
+        try:
+            seconds = getattr(pool, name)()
         except Exception:
-            # The thread must outlive any surprise; the pool works without it.
+            # The pool works without it.
             logger.exception("pool %r: upkeep failed", pool.options.name)
-            seconds = 60.0
-        teller.clean_up()
         with self._lock:
             if pool.closed and pool.empty:
                 self._pools.discard(pool)
@@ -116,14 +243,4 @@ class Keeper:
                 return LONGEST
             if pool.closed:
                 self.closing.add(pool)
-        return LONGEST if seconds is None else time.monotonic() + seconds
-
-    def _sleep(self, seconds: float) -> bool:
-        """Sleep until nudged, or for so long. Whether it was nudged."""
-        try:
-            self._inbox.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        while not self._inbox.empty():  # many nudges are one
-            self._inbox.get()
-        return True
+        return LONGEST if seconds is None else seconds

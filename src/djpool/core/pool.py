@@ -87,6 +87,8 @@ class Pool:
         self.listed = False
         #: Whether it was closed because they are, and the last connection is closed.
         self.gone = False
+        #: By which the keeper knows it, whom finalisers of the pool may tell of it.
+        self.reference = weakref.ref(self, None if keeper is None else keeper.nudge)
         self._errors = errors
         self._keeper = keeper
         self._lost = Lost()
@@ -116,9 +118,7 @@ class Pool:
         )
         reclaim = Reclaim(self._connections, checkin, self._lost, postponed)
         self._reclaim = reclaim
-        self._checkout = Checkout(
-            self._connections, errors, reclaim, kept=keeper is not None
-        )
+        self._checkout = Checkout(self._connections, errors, reclaim)
         self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back
@@ -158,8 +158,6 @@ class Pool:
         self.in_transaction = driver.in_transaction
         #: Whether it keeps in mind where each connection was borrowed.
         self.traces = self._connections.traces
-        if options.min_size:
-            self._watch()
 
     def __repr__(self) -> str:
         gate = self._gate
@@ -167,6 +165,11 @@ class Pool:
             f"<Pool {self.options.name!r}: {gate.size} of {gate.max_size} open, "
             f"{len(gate.free)} idle, {len(gate.waiters)} waiting>"
         )
+
+    def begin(self) -> None:
+        """Have `min_size` connections opened, now that whoever made it has it."""
+        if self.options.min_size:
+            self._watch()
 
     # -- lending ------------------------------------------------------------
 
@@ -288,10 +291,14 @@ class Pool:
         """Close what is too old, open up to `min_size`: see `Upkeep`. May block."""
         return self._upkeep.maintain()
 
+    def reclaim(self) -> float | None:
+        """Take back what nobody will give back: a part of `maintain()`. May block."""
+        return self._upkeep.reclaim()
+
     def nudge(self) -> None:
         """Have `maintain()` called soon. For finalisers, too: takes no lock."""
         if self._keeper is not None:
-            self._keeper.nudge()
+            self._keeper.nudge(self.reference)
 
     def _watch(self) -> None:
         if self._keeper is not None:
@@ -367,7 +374,7 @@ class Pool:
                 each.sweep(lambda _entry: None)
         if self._keeper is not None:
             connections.watch()
-            self._keeper.nudge()
+            self.nudge()
 
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""
@@ -406,8 +413,7 @@ class Pool:
         for each in every:
             if each.native is not None:
                 each.native.close()
-        if self._keeper is not None:
-            self._keeper.nudge()
+        self.nudge()
 
     # -- settings that change -----------------------------------------------------
 

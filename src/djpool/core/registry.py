@@ -34,8 +34,7 @@ class Registry:
     def __init__(self) -> None:
         self.keeper = Keeper()
         # Guards changes of _pools, whose values are replaced, never changed: a
-        # reader needs no lock. Making a pool connects to nothing. Handlers of signals
-        # may come here, too.
+        # reader needs no lock. Handlers of signals may come here, too.
         self._lock = threading.RLock()
         # The one for the present settings comes first.
         self._pools: dict[str, Pools] = {}
@@ -62,17 +61,25 @@ class Registry:
             return family
 
     def make(self, alias: str, identity: Any, make: Callable[[Keeper], Pool]) -> Pool:
-        """The pool of `alias` for this identity, made by `make` if there is none."""
-        gone: list[Pool] = []
-        with self._lock:
-            pool = self.find(alias, identity)
-            if pool is None:
-                made = make(self.keeper)
-                pool = self.find(alias, identity)  # a handler may have made one
-            if pool is None:
-                pool = made
-                gone = self._arrange_locked(alias, (identity, pool))
-        self._clean_up(gone)
+        """The pool of `alias` for this identity, made by `make` if there is none.
+
+        Several threads may come here at once, and each make one: `make` is called
+        without a lock, because it may import what the project has named. One of the
+        pools is for all of them.
+        """
+        pool = self.find(alias, identity)
+        if pool is None:
+            made = make(self.keeper)
+            gone: list[Pool] = []
+            with self._lock:
+                pool = self.find(alias, identity)
+                if pool is None:
+                    pool = made
+                    gone = self._arrange_locked(alias, (identity, pool))
+            if pool is not made:
+                made.clean_up()
+            self._clean_up(gone)
+            pool.begin()
         self._look_round()
         return pool
 

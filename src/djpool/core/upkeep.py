@@ -48,13 +48,10 @@ class Upkeep:
         call is not due any sooner, so whoever sleeps that long misses nothing.
         """
         connections, options = self._connections, self._options
-        self._reclaim.what_is_lost()
-        again = self._reclaim.what_is_over()
-        loose = self._reclaim.what_is_loose()
+        again = self.reclaim()
         if self._gate.closed:
             return again
         settled = self._compare()
-        self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
         if connections.clock() >= connections.sweep_at:
             connections.sweep(connections.age)
         self._keep_alive()
@@ -64,7 +61,6 @@ class Upkeep:
             settled,
             self._tell_of_leaks(),
             again,
-            loose,
         ]
         if options.max_lifetime is not None:
             due.append(options.max_lifetime * (1.0 - JITTER))
@@ -75,6 +71,17 @@ class Upkeep:
         pause = max(min(dates), 0.01)
         connections.sweep_at = connections.clock() + pause
         return pause
+
+    def reclaim(self) -> float | None:
+        """Take back what nobody will give back; when to look again. May block.
+
+        Callers may be waiting for this, while the rest of `maintain()` connects.
+        """
+        reclaim = self._reclaim
+        reclaim.what_is_lost()
+        looks = [reclaim.what_is_over(), reclaim.what_is_loose()]
+        self._gate.serve()  # who waits beside a free slot, if somebody was interrupted
+        return min((each for each in looks if each is not None), default=None)
 
     def _compare(self) -> float | None:
         """Compare the pool with the settings; the seconds until the next time."""

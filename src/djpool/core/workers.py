@@ -1,0 +1,75 @@
+"""Threads for what may take its time, each for one thing at once."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from djpool.core.telling import in_a_serving_thread
+
+logger = logging.getLogger("djpool.pool")
+
+# Seconds without anything to do after which a thread ends.
+PATIENCE = 5.0
+
+Work = Callable[[], None]
+_Inbox = queue.SimpleQueue[Work]
+
+
+class Workers:
+    """As many daemon threads as there are things to do at the same time.
+
+    Nothing waits for what is slow. Thread-safe.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        # Those of threads that have nothing to do. Whoever takes one out has the
+        # thread, be it to give it work or to end it.
+        self._idle: deque[_Inbox] = deque()
+        self._forked = False  # this is a child, and the threads its parent's
+
+    def do(self, work: Work) -> None:
+        """Have `work` done in a thread of its own.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        try:
+            inbox = self._idle.pop()
+        except IndexError:
+            inbox = queue.SimpleQueue()
+            threading.Thread(
+                target=self._run, args=(inbox,), name=self._name, daemon=True
+            ).start()
+        inbox.put(work)
+
+    def after_fork(self) -> None:
+        """In a forked child: end nothing any more. Takes no lock."""
+        self._forked = True
+
+    def _run(self, inbox: _Inbox) -> None:
+        in_a_serving_thread()
+        while True:
+            try:
+                work = inbox.get(timeout=PATIENCE)
+            except queue.Empty:
+                # Greenlets in the place of threads go on after a fork. They had better
+                # not end: Python's threading has forgotten them.
+                while self._forked:
+                    inbox.get()
+                try:
+                    self._idle.remove(inbox)
+                except ValueError:
+                    continue  # somebody has just taken it, or it never lay there
+                return
+            try:
+                work()
+            except Exception:
+                # The thread must outlive any surprise.
+                logger.exception("in the thread %r", self._name)
+            del work  # or it would keep what it had alive until the next
+            self._idle.append(inbox)
