@@ -42,7 +42,10 @@ def pools_by_transaction(alias: str) -> bool:
 
     # A daemon: neither driver can give up a statement that nobody answers.
     thread = threading.Thread(target=look, name="djpool-poolers", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
     thread.join(PATIENCE)
     return found == [True]
 

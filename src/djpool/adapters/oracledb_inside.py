@@ -136,7 +136,10 @@ class Deadline:
 
     def __enter__(self) -> Deadline:
         # A daemon: a process that ends while it connects does not wait.
-        threading.Thread(target=self._guard, name="djpool-oracle", daemon=True).start()
+        guard = threading.Thread(target=self._guard, name="djpool-oracle", daemon=True)
+        # Where there can be none, the driver's own limits hold.
+        with contextlib.suppress(RuntimeError):
+            guard.start()
         return self
 
     def __exit__(

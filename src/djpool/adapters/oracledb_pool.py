@@ -193,13 +193,16 @@ class OracleNativePool:
     def open_session(self, deadline: Deadline, dsn: str, **settings: Any) -> Any:
         """`oracledb.connect()` with a deadline, by way of the pool.
 
-        Where the pool's thread is busy with a connect that is slow, perhaps for
-        ever, without it: such a session is djpool's like any other.
+        Without it where the pool's thread is busy with a connect that is slow,
+        perhaps for ever, or where there can be no thread: such a session is djpool's
+        like any other.
         """
         if not self._connects.acquire(timeout=min(SLOW, deadline.seconds)):
             return self.beside(deadline, dsn, **settings)
         try:
             return self._open_in_pool(deadline, dsn, settings)
+        except RuntimeError:  # no thread can be started, and such a pool has one
+            return self.beside(deadline, dsn, **settings)
         finally:
             self._connects.release()
 
@@ -220,6 +223,7 @@ class OracleNativePool:
         return native.open_session(deadline)
 
     def _make(self, dsn: str, settings: dict[str, Any]) -> SessionPool:
+        settings = dict(settings)
         if "conn_class" in settings:
             settings["connectiontype"] = settings.pop("conn_class")
         params = oracledb.PoolParams(**settings | self._settings)
@@ -248,8 +252,12 @@ class OracleNativePool:
 def _close(native: SessionPool) -> None:
     # Waits for a connect that is under way, which has its deadline.
     closer = threading.Thread(target=native.inside.close, args=[FORCE], daemon=True)
-    closer.start()
-    closer.join(0.1)
+    try:
+        closer.start()
+    except RuntimeError:
+        native.inside.close(FORCE)
+    else:
+        closer.join(0.1)
 
 
 def _in_daemon(make: Callable[[], SessionPool]) -> SessionPool:

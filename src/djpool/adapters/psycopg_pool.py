@@ -120,15 +120,21 @@ class PsycopgNativePool:
         self._handed.during(connection, self.native._connect)  # noqa: SLF001
 
     def _open(self) -> None:
-        """Start its threads, in a thread that no handler of a signal interrupts."""
+        """Open it, in a thread that no handler of a signal interrupts."""
 
         def run() -> None:
-            with contextlib.suppress(PoolClosed):  # meanwhile: it lends no more
+            # Closed meanwhile, it lends no more. And where no thread can be started, it
+            # is open all the same: its threads have nothing to do here.
+            with contextlib.suppress(PoolClosed, RuntimeError):
                 self.native.open()
 
         opener = threading.Thread(target=run, daemon=True)
-        opener.start()
-        opener.join()
+        try:
+            opener.start()
+        except RuntimeError:
+            run()
+        else:
+            opener.join()
         self._opened = True
 
     def take(self, slot: Slot) -> None:

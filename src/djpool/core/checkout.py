@@ -13,6 +13,7 @@ from djpool.core.owner import current_owner
 from djpool.core.reclaim import Reclaim
 from djpool.core.slot import Slot, is_held
 from djpool.core.stats import CloseCause, PoolStats
+from djpool.core.telling import by_another_thread
 
 logger = logging.getLogger("djpool.pool")
 
@@ -49,8 +50,9 @@ class Checkout:
         # The upkeep may be late, or not be at all: who needs a place looks for it.
         if self._gate.counters.opened:
             self._connections.watch()
-        self._reclaim.what_is_lost()
-        self._reclaim.what_is_over()
+        with by_another_thread():  # whose handlers may be slow: this one is in a hurry
+            self._reclaim.what_is_lost()
+            self._reclaim.what_is_over()
         if self._reclaim.what_is_loose() is not None:
             self._connections.nudge()  # somebody is to look again later
         if patience:

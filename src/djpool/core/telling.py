@@ -12,7 +12,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from djpool.core.owner import current_owner
 
@@ -33,6 +33,17 @@ _here = _Here()
 def in_a_serving_thread() -> None:
     """Have another thread tell the log from now on what this one says."""
     _here.serves = True
+
+
+@contextlib.contextmanager
+def by_another_thread() -> Iterator[None]:
+    """Have another thread tell the log what this one says within the block."""
+    before = _here.serves
+    _here.serves = True
+    try:
+        yield
+    finally:
+        _here.serves = before
 
 
 class Teller(logging.Filter):
