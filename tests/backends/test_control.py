@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from typing import Any
 
 import pytest
 from django.db import connections
 
 import djpool
 from tests.backends.conftest import MakeAlias, pooled
-from tests.backends.engines import POSTGRESQL
+from tests.backends.engines import ENGINES, POSTGRESQL
 from tests.backends.load import LONG, Load, Request, at_once, count_out, with_idle_ones
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
@@ -150,6 +152,50 @@ def test_closing_waits_no_longer_than_it_is_told(
     assert pool.stats().size == 1
     holder.close()
     assert pool.stats().size == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_pool_that_closes_just_when_a_lease_comes_back_keeps_nothing(
+    engine: str, make_alias: MakeAlias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found to be open the moment before."""
+    alias = pooled(engine, make_alias, max_size=2)
+    holder = connections.create_connection(alias)
+    holder.ensure_connection()
+    pool = djpool.pool(alias)
+    end_use = pool.connections.end_use
+
+    def close_first(*arguments: Any) -> None:
+        pool.close()
+        end_use(*arguments)
+
+    monkeypatch.setattr(pool.connections, "end_use", close_first)
+    holder.close()
+    stats = pool.stats()
+    assert (stats.size, sum(stats.closed_total.values())) == (0, 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_pool_that_closes_while_a_caller_connects_serves_it_or_sends_it_away(
+    engine: str, make_alias: MakeAlias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the end it has nothing open."""
+    alias = pooled(engine, make_alias, max_size=2)
+    holder = connections.create_connection(alias)
+    pool = djpool.pool(alias)
+    connect = pool.connections.driver.connect
+
+    def close_meanwhile(timeout: float) -> Any:
+        connection = connect(timeout)
+        pool.close()
+        return connection
+
+    monkeypatch.setattr(pool.connections.driver, "connect", close_meanwhile)
+    with contextlib.suppress(djpool.PoolClosed):
+        holder.ensure_connection()
+    holder.close()
+    stats = pool.stats()
+    assert (stats.size, sum(stats.closed_total.values())) == (0, stats.opened_total)
 
 
 def test_all_of_it_at_once(engine: str, make_alias: MakeAlias) -> None:

@@ -124,6 +124,8 @@ class Checkin:
             self._free.append(slot)
             if self._waiters:
                 self._gate.serve()
+            if self._gate.tight:
+                self._connections.leave_no_surplus()
         else:
             self._connections.lay_down(slot)
 

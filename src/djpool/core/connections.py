@@ -346,6 +346,15 @@ class Connections:
                 self.abandon(slot)
                 raise
         self.gate.lay_down(slot)
+        self.leave_no_surplus()
+
+    def leave_no_surplus(self) -> None:
+        """Look again, after a connection was laid down, whether it is surplus.
+
+        The pool may have been closed, or have become smaller, since the look before.
+        """
+        if self.gate.tight:
+            self.sweep(self.age)
 
     def abandon(self, slot: Slot) -> None:
         """An exception struck on the slot's way: have it closed by another thread.
