@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from djpool.core.aside import Aside
@@ -32,6 +31,8 @@ logger = logging.getLogger("djpool.pool")
 # Seconds until the next try, after an upkeep that failed, or had no thread.
 SURPRISED = 60.0
 NO_THREAD = 1.0
+# After so many seconds the part of an upkeep is done beside the whole.
+SLOW = 0.02
 
 
 class Chore:
@@ -66,9 +67,11 @@ class Keeper:
         self.closing: set[Pool] = set()
         self._thread: threading.Thread | None = None
         self._told = False  # that no thread can be started
-        # What the thread is to do next, and none of it takes long. SimpleQueue, because
-        # finalisers put into it, wherever they run.
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Pools to look at, and chores that have ended, with the seconds until the next
+        # time. SimpleQueue, because finalisers put into it, wherever they run.
+        self._inbox: queue.SimpleQueue[weakref.ref[Pool] | tuple[Chore, float]] = (
+            queue.SimpleQueue()
+        )
         # The thread's own: the whole upkeep of each pool, and the part that callers may
         # be waiting for, which is done beside the whole if that takes its time.
         self._chores: dict[weakref.ref[Pool], tuple[Chore, Chore]] = {}
@@ -119,7 +122,7 @@ class Keeper:
 
     def nudge(self, pool: weakref.ref[Pool]) -> None:
         """Look at a pool now. May be called from a finaliser."""
-        self._inbox.put(functools.partial(self._look_at, pool))
+        self._inbox.put(pool)
 
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
@@ -153,14 +156,17 @@ class Keeper:
             return False
 
     def _sleep(self, seconds: float) -> None:
-        """Sleep until there is something to do, or for so long; do it."""
+        """Sleep until something has come, or for so long; see to what has come."""
         try:
-            step = self._inbox.get(timeout=min(max(seconds, 0.0), LONGEST))
+            news = self._inbox.get(timeout=min(max(seconds, 0.0), LONGEST))
+            while True:
+                if isinstance(news, tuple):
+                    self._done(*news)
+                else:
+                    self._look_at(news)
+                news = self._inbox.get(timeout=0.0)
         except queue.Empty:
             return
-        step()
-        while not self._inbox.empty():
-            self._inbox.get()()
 
     def _look_round(self, now: float) -> None:
         """Begin what is due, forget pools that are no more, find the next date."""
@@ -190,7 +196,8 @@ class Keeper:
         whole, part = both
         if whole.runs:
             whole.again = True
-            self._begin(part)
+            part.due = min(part.due, time.monotonic() + SLOW)
+            self._next_at = min(self._next_at, part.due)
         else:
             self._begin(whole)
 
@@ -225,7 +232,7 @@ class Keeper:
             teller.clean_up()
         finally:
             pool = None  # or the keeper's next look would find it alive
-            self._inbox.put(functools.partial(self._done, chore, seconds))
+            self._inbox.put((chore, seconds))
 
     def _maintain(self, pool: Pool, name: str) -> float:
         seconds: float | None = SURPRISED

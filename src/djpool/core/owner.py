@@ -48,9 +48,11 @@ class Owner:
     __slots__ = ("ended", "holding", "ident", "name")
 
     def __init__(self) -> None:
-        thread = threading.current_thread()
-        self.ident = thread.ident
-        self.name = thread.name
+        self.ident = threading.get_ident()
+        # threading.current_thread() would make up one where a finaliser asks, in a
+        # thread that has hardly begun or is about to end, and leave it there for ever.
+        thread = threading._active.get(self.ident)  # type: ignore[attr-defined]  # noqa: SLF001
+        self.name = "(unknown)" if thread is None else thread.name
         self.ended = False
         self.holding: set[Entry] = set()
 
@@ -61,7 +63,7 @@ class Owner:
         say so. False if that is not known.
         """
         loops = (_THREAD_POOL, *others)
-        frame = sys._current_frames().get(self.ident or 0)  # noqa: SLF001 (the documented way)
+        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 (the documented way)
         told = False
         while frame is not None:
             code = frame.f_code
