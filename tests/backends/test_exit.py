@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,33 +42,87 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("engine", ["sqlite3", "native", "fallback"])
-def test_exit(
-    engine: str, ending: str, tmp_path: Path, postgres: PostgresServer
-) -> None:
-    """psycopg_pool's own threads take 20 s of it on Python 3.13.0."""
-    database = {"ENGINE": "djpool.backends.sqlite3", "NAME": str(tmp_path / "db")}
-    pool: dict[str, object] = {"max_size": 4, "min_size": 2}
-    if engine != "sqlite3":
+def database_of(
+    engine: str, folder: Path, postgres: PostgresServer, **pool: Any
+) -> dict[str, Any]:
+    """The entry of DATABASES for an engine, with these options of the pool."""
+    if engine == "sqlite3":
+        database = {"ENGINE": "djpool.backends.sqlite3", "NAME": str(folder / "db")}
+    else:
         database = {
             "ENGINE": "djpool.backends.postgresql",
             **server_database(postgres),
         }
         pool["implementation"] = engine
-    script = textwrap.dedent(SCRIPT).format(
-        database={**database, "OPTIONS": {"pool": pool}}, ending=ENDINGS[ending]
-    )
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
+    return {**database, "OPTIONS": {"pool": pool}}
+
+
+def execute(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, which must end well."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("engine", ["sqlite3", "native", "fallback"])
+def test_exit(
+    engine: str, ending: str, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """psycopg_pool's own threads take 20 s of it on Python 3.13.0."""
+    database = database_of(engine, tmp_path, postgres, max_size=4, min_size=2)
+    run = execute(SCRIPT.format(database=database, ending=ENDINGS[ending]))
     took = time.time() - float(run.stdout)
     assert run.stderr == ""
     # Half a second is what a pool may cost; a busy machine needs more for any
     # process. psycopg_pool's threads would cost ten.
     assert took < 5
+
+
+LATE = """
+    import atexit, sys, threading, time
+    from concurrent.futures import ThreadPoolExecutor
+    import django
+    from django.conf import settings
+    settings.configure(USE_TZ=True, DATABASES={{"default": {database!r}}})
+    django.setup()
+    from django.db import connection
+    def query(where):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            print(where, cursor.fetchone()[0], flush=True)
+        if where != "atexit":
+            connection.close()
+    atexit.register(query, "atexit")
+    if {early}:
+        query("main")
+    def late(where):
+        time.sleep(0.2)
+        query(where)
+    threading.Thread(target=late, args=["thread"]).start()
+    ThreadPoolExecutor(1).submit(late, "executor")
+"""
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("release", ["request", "transaction"])
+@pytest.mark.parametrize("engine", ["sqlite3", "native", "fallback"])
+def test_queries_after_the_main_thread_s_end(
+    engine: str, release: str, early: bool, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """Threads, jobs of an executor and atexit's functions query as with any backend.
+
+    Perhaps for the first time in this process, when Python starts no thread any more.
+    """
+    database = database_of(engine, tmp_path, postgres, max_size=2, release=release)
+    run = execute(LATE.format(database=database, early=early))
+    said = sorted(run.stdout.split("\n"))
+    assert said == sorted(
+        ["", "atexit 1", "executor 1", "thread 1", *(["main 1"] if early else [])]
+    )
+    assert run.stderr == ""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from djpool.core.aside import Aside
 from djpool.core.options import LONGEST
 from djpool.core.telling import in_a_serving_thread, teller
-from djpool.core.workers import Workers
+from djpool.core.workers import Workers, is_the_end
 
 if TYPE_CHECKING:
     from djpool.core.pool import Pool
@@ -108,7 +108,7 @@ class Keeper:
             thread.start()
         except RuntimeError as error:
             # The process has too many, or has come to its end.
-            news = not self._told and threading.main_thread().is_alive()
+            news = not (self._told or is_the_end(error))
             self._told = True
             return str(error) if news else ""
         self._thread, self._told = thread, False

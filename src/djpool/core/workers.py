@@ -19,6 +19,13 @@ Work = Callable[[], None]
 _Inbox = queue.SimpleQueue[Work]
 
 
+def is_the_end(error: RuntimeError) -> bool:
+    """Whether no thread can be started because the process comes to its end."""
+    return (
+        "interpreter shutdown" in str(error) or not threading.main_thread().is_alive()
+    )
+
+
 class Workers:
     """As many daemon threads as there are things to do at the same time.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from djpool.core.stats import PoolStats
+from djpool.core.workers import is_the_end
 from djpool.monitor import process, protocol
 from djpool.monitor.place import Place, PlaceError, address, make_folder, socket_name
 from djpool.monitor.protocol import VERSION, Peer, ProtocolError, RefusalError
@@ -114,8 +115,11 @@ class Publisher:
                         self._place.folder, self._project, self._answer
                     )
                     atexit.register(self._at_exit)
-            # RuntimeError: no thread can be started, or none that may be a daemon.
-            except (PlaceError, OSError, RuntimeError) as error:
+            except (PlaceError, OSError) as error:
+                problem = error
+            except RuntimeError as error:  # no thread, or none that may be a daemon
+                if is_the_end(error):
+                    return
                 problem = error
         if problem:
             logger.warning(
