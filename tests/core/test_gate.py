@@ -26,11 +26,11 @@ def gate(lost: list[Any]) -> Gate:
 
 
 def open_one(gate: Gate) -> Slot:
-    """A slot whose connection was opened."""
+    """A slot whose connection was opened, in a minute."""
     slot = gate.queue(0)
     assert isinstance(slot, Slot)
     slot.entry = Entry(object(), 0.0, 1.0)
-    gate.opened(slot, 0.0)
+    gate.opened(slot, 60.0)
     return slot
 
 
@@ -252,3 +252,58 @@ def test_who_was_first_is_first_again(wide: Gate) -> None:
     wide.opened(earlier[0], 0.0)
     later.join(10)
     assert isinstance(got_later[0], Slot)
+
+
+def ramp(clock: Clock, takes: float) -> tuple[Gate, Slot]:
+    """A gate whose first connection took so long to open, and is lent."""
+    gate = Gate(0, 10, None, lambda *_: None, clock)
+    slot = gate.queue(0)
+    assert isinstance(slot, Slot)
+    slot.entry = Entry(object(), 0.0, 1.0)
+    gate.opened(slot, takes)
+    return gate, slot
+
+
+def test_where_connections_do_not_come_back_in_time_several_are_opened() -> None:
+    """As many as there are callers that would wait for longer than a connect takes."""
+    clock = Clock()
+    gate, _lent = ramp(clock, 10.0)
+    threads = [queued(gate)[0] for _ in range(5)]
+    assert gate.opening == 1  # for the first of the five
+    clock.pass_(4.0)  # ten seconds for the other four, of which nobody has come back
+    gate.serve()
+    assert (gate.opening, len(gate.waiters)) == (2, 3)
+    clock.pass_(6.0)
+    gate.serve()
+    assert gate.opening > 2
+    gate.close()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_where_connections_come_back_soon_no_others_are_opened() -> None:
+    """What comes back serves all who wait before another connect could end."""
+    clock = Clock()
+    gate, lent = ramp(clock, 10.0)
+    threads = [queued(gate) for _ in range(5)]
+    for left in (3, 2, 1, 0):
+        clock.pass_(0.1)
+        gate.lay_down(lent)
+        assert len(gate.waiters) == left
+    assert (gate.opening, len(gate.waiters)) == (1, 0)
+    for thread, _ in threads:
+        thread.join(10)
+
+
+def test_after_a_failure_they_are_opened_one_by_one() -> None:
+    """A server that has just come back is spared, until nobody waits any more."""
+    clock = Clock()
+    gate, _lent = ramp(clock, 1.0)
+    threads = [queued(gate)[0] for _ in range(5)]
+    gate.back_off(0.5)
+    clock.pass_(1.0)
+    gate.serve()
+    assert gate.opening == 1
+    gate.close()
+    for thread in threads:
+        thread.join(10)

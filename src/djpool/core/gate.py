@@ -22,7 +22,8 @@ The pools of one alias are a family, which has one lock and one limit for all: s
 `djpool.core.family`. A slot counts in its gate and in the family.
 
 While connections are slow to open, or fail to, the first in the queue also waits for
-the time at which another may be tried. It wakes itself then, and serves the queue.
+the time at which another may be tried, or is worth it. It wakes itself then, and serves
+the queue.
 """
 
 from __future__ import annotations
@@ -111,6 +112,12 @@ class Gate:
         self._paused_until = float("-inf")  # until then no other begins
         # Whether what came back has served anybody, since a connect failed.
         self._serves = True
+        # What a connect takes, by the last one; None before the first.
+        self._takes: float | None = None
+        # Whether the queue is there since a connect failed: no herd for the server.
+        self._wary = False
+        # How many that waited were served with what came back, and since when.
+        self._came_back, self._counted_since = 0, float("-inf")
         self.mending = 0  # of these: given back, and not ready yet
         self._mending_since = float("-inf")  # when that was none the last time
         self.free: deque[Slot] = deque()
@@ -193,6 +200,9 @@ class Gate:
         if not patient:
             self.counters.timeouts += 1
             return Refused.TIMEOUT
+        if not self.waiters:
+            self._count_anew_locked()
+            self._wary = self._wary and self._paused_until > float("-inf")
         if first:
             self.waiters.appendleft(waiter)
         elif self.crowded:
@@ -303,6 +313,8 @@ class Gate:
             self.counters.opens.add(seconds)
             self._paused_until = float("-inf")
             self._serves = True
+            self._takes = seconds
+            self._count_anew_locked()
             self.serve_locked()
 
     def mend(self, slot: Slot) -> None:
@@ -344,6 +356,7 @@ class Gate:
         """A connect failed: let the next one begin only in so many seconds."""
         with self.lock:
             self._paused_until = self._clock() + seconds
+            self._wary = True
 
     def share(self, failure: BaseException) -> None:
         """Tell those in the queue why a connect failed, unless waiting can help.
@@ -453,9 +466,10 @@ class Gate:
 
         Who is not `patient` cannot wait for the end of a pause.
         """
-        # None while a connection is about to be ready, and one at a time. Meanwhile
-        # others come back, and a burst of callers is often served by fewer than it
-        # has heads. What should be ready soon, and is not, is waited for no longer.
+        # Not while a connection is about to be ready, and one at a time unless several
+        # are worth it: meanwhile others come back, and a burst of callers is often
+        # served by fewer than it has heads. What should be ready soon, and is not, is
+        # waited for no longer.
         if self.barred or self.size >= self.max_size:
             return None
         if self.family.several and self.family.size >= self.family.max_size:
@@ -464,8 +478,29 @@ class Gate:
         if self.mending:
             due = max(due, self._mending_since + SLOW)
         if self.opening:
-            due = max(due, self._begun + SLOW * 2.0 ** (self.opening - 1))
+            due = max(due, min(self._begun + self._slow_locked(), self._worth_locked()))
         return max(due - self._clock(), 0.0)
+
+    def _slow_locked(self) -> float:
+        """Seconds after which the connects under way are slow, and may never end."""
+        usual = SLOW if self._takes is None else max(SLOW, 2.0 * self._takes)
+        return float(usual * 2.0 ** (self.opening - 1))
+
+    def _worth_locked(self) -> float:
+        """When another connect is worth it beside those that are under way.
+
+        It is for a caller that would still wait by the end of the connect: one of those
+        that neither the connects under way will serve by then, nor what comes back. Of
+        that as many may come as have come since the count began, and one more.
+        """
+        left = len(self.waiters) - self.opening
+        # Where there is no connection, it is not known how soon one would come back.
+        if self._takes is None or self._wary or left <= 0 or self.size == self.opening:
+            return float("inf")
+        return self._counted_since + self._takes * (self._came_back + 1) / left
+
+    def _count_anew_locked(self) -> None:
+        self._came_back, self._counted_since = 0, self._clock()
 
     def _open_locked(self) -> Slot | None:
         slot, now = Slot(), self._clock()
@@ -497,6 +532,8 @@ class Gate:
                     continue
                 waiter.slot = slot
                 waiter.call()
+                if not slot.opening:
+                    self._came_back += 1
             # Woken before it leaves the queue: after an interruption between the
             # two the next call passes over it, or it removes itself.
             if self.waiters and self.waiters[0] is waiter:
