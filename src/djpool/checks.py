@@ -151,11 +151,13 @@ class PooledValidation(_Base):
     """Mixed into a backend's `DatabaseValidation`, before it."""
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
-        messages = super().check(**kwargs)
+        wrapper: PooledWrapper = self.connection  # type: ignore[assignment]
+        own = check_alias(wrapper)
         registered: set[Any] = set(registry.registered_checks)
-        if check_pools not in registered:
-            messages = [*messages, *check_alias(self.connection)]  # type: ignore[arg-type]
-        return [*messages, *check_twice(self.connection)]  # type: ignore[arg-type]
+        messages = [] if check_pools in registered else own
+        if any(each.is_serious() for each in own):
+            return messages  # those of Django may connect, which would raise the same
+        return [*super().check(**kwargs), *messages, *check_twice(wrapper)]
 
 
 def pooled_validation(

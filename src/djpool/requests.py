@@ -19,6 +19,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 
 from djpool.core.owner import JobLoop, current_owner
+from djpool.core.telling import is_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -174,6 +175,18 @@ def current() -> Request | None:
         # It began before anything of djpool's was loaded: a process's first.
         found = context.djpool_request = Request("(unknown)", served=True)
     return found
+
+
+def leased(lease: Lease, request: Request | None) -> None:
+    """A lease has begun, in a request or in none."""
+    if request is not None:
+        if lease.pool.traces:
+            lease.tell(f"request {request.path!r}")
+        request.leased(lease)
+    elif is_serving():
+        # A handler of the log, or a receiver of a signal, in a thread of djpool's:
+        # nobody knows when it comes to its end.
+        lease.forsake_soon()
 
 
 def is_at_rest(owner: Owner) -> bool:

@@ -456,10 +456,7 @@ class PooledWrapper(_Base):
                     return
                 if lease_acquired.receivers:
                     lease_acquired.send(sender=type(self), connection=self)
-                if request is not None:
-                    if lease.pool.traces:
-                        lease.tell(f"request {request.path!r}")
-                    request.leased(lease)
+                requests.leased(lease, request)
             except BaseException:
                 self._djpool_raw = self.djpool_lease = self.djpool_entry = None
                 lease.release()

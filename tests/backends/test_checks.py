@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage
 from django.db import OperationalError, connections
+from django.utils.functional import SimpleLazyObject
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,45 @@ def test_every_mistake_is_told_at_once(make_alias: MakeAlias) -> None:
         "djpool.E003",
         "djpool.E006",
     }
+
+
+class Broken:
+    """Has no text of its own."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("max_size", SimpleLazyObject(lambda: 3), "max_size must be a whole number"),
+        ("timeout", SimpleLazyObject(lambda: 3), "timeout must be a number of seconds"),
+        ("timeout", 10**5000, "not a int"),
+        ("max_size", -(10**5000), "not a int"),
+        ("max_size", Broken(), "not a Broken"),
+        ("release", Broken(), "not a Broken"),
+    ],
+    ids=["lazy size", "lazy time", "long time", "long size", "broken size", "broken"],
+)
+def test_a_value_that_is_not_what_it_seems(
+    option: str, value: Any, told: str, make_alias: MakeAlias
+) -> None:
+    """A lazy object claims another's class; some values cannot be shown."""
+    alias = make_alias("postgresql", pool={option: value})
+    assert told in only(alias).msg
+    with pytest.raises(djpool.OptionsError) as refusal:
+        connections[alias].ensure_connection()
+    assert told in str(refusal.value)
+
+
+def test_a_database_s_own_checks_do_not_stop_for_it(tmp_path: Path) -> None:
+    """Those of Django connect on MySQL, and all others would be lost."""
+    pool = {"maxsize": 3, "timeout": -1}
+    arguments = ("--database", "default")
+    told = check(tmp_path, *arguments, apps=["djpool"], engine="mysql", pool=pool)
+    assert told.count("(djpool.E001)") == told.count("(djpool.E003)") == 1, told
+    assert "Traceback" not in told
 
 
 VALUES = st.recursive(

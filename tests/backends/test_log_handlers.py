@@ -110,3 +110,36 @@ def test_nobody_waits_for_one_that_blocks(engine: str, make_alias: MakeAlias) ->
             handler.may_end.set()
     assert djpool.stats(first).reclaimed_total == 2
     assert djpool.stats(other).reclaimed_total == 1
+
+
+class QueryingAndBlocking(Blocking):
+    """Queries, and does not come back for long after that."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__()
+        self._alias = alias
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Query, and block."""
+        one(connections[self._alias])
+        super().emit(record)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("release", ["request", "transaction"])
+def test_nobody_waits_for_one_that_blocks_after_a_query(
+    engine: str, release: str, make_alias: MakeAlias
+) -> None:
+    """The one connection that there is goes back after the query."""
+    alias = pooled(engine, make_alias, max_size=1, timeout=20, release=release)
+    handler = QueryingAndBlocking(alias)
+    with handling(handler):
+        try:
+            leave_one_behind(alias)
+            assert handler.began.wait(30)
+            one(connections[alias])
+            connections[alias].close()
+            assert not handler.may_end.is_set()
+        finally:
+            handler.may_end.set()
+    assert djpool.stats(alias).timeouts_total == 0

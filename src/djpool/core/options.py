@@ -58,9 +58,9 @@ class Whole:
 
     def read(self, value: Any) -> Any:
         kind = "a whole number" + (" or None" if self.nullable else "")
-        if isinstance(value, bool):
+        if _is_a(value, bool):
             raise _WrongType(kind)
-        if isinstance(value, int):
+        if _is_a(value, int):
             return value
         if self.nullable and _is_none(value):
             return None
@@ -86,12 +86,12 @@ class Seconds:
         kind = "a number of seconds" + (
             " or None for no limit" if self.nullable else ""
         )
-        if isinstance(value, bool):
+        if _is_a(value, bool):
             raise _WrongType(kind)
         if self.nullable and _is_none(value):
             return None
         try:
-            return float(value if isinstance(value, (int, float)) else _text(value))
+            return float(value if _is_a(value, int, float) else _text(value))
         except (ValueError, OverflowError):
             raise _WrongType(kind) from None
 
@@ -328,7 +328,7 @@ def _as_dict(raw: Any) -> tuple[Mapping[Any, Any], Problem | None]:
     return {}, Problem(
         ProblemKind.TYPE,
         "pool",
-        f"pool must be True, False, None or a dict of options, not {raw!r}",
+        f"pool must be True, False, None or a dict of options, not {_repr(raw)}",
     )
 
 
@@ -343,7 +343,7 @@ def _translate(
         try:
             return native.translate(value)
         except ValueError as error:
-            message = f"{key} must be {error}, not {value!r}"
+            message = f"{key} must be {error}, not {_repr(value)}"
             problems.append(Problem(ProblemKind.TYPE, key, message))
             return {}
     if native is not None:
@@ -369,7 +369,7 @@ def _add_native(
         if native.setdefault(name, value) != value:
             message = f"{name} is in 'native', too, and differs"
             if key == name:
-                message = f"{name} ({value!r}) and 'native' differ"
+                message = f"{name} ({_repr(value)}) and 'native' differ"
             return Problem(ProblemKind.BOUNDS, key, message, "Say it once.")
     return None
 
@@ -381,8 +381,8 @@ def _twice(
     return Problem(
         ProblemKind.BOUNDS,
         key,
-        f"{key} ({value!r}) and {first} ({given[first]!r}) are the same option, "
-        f"{option}, and differ",
+        f"{key} ({_repr(value)}) and {first} ({_repr(given[first])}) are the same "
+        f"option, {option}, and differ",
         "Leave one of them out.",
     )
 
@@ -391,7 +391,7 @@ def _in_words_of(key: str, value: Any, problem: Problem) -> Problem:
     """`problem` by the key that a project wrote, if djpool calls it otherwise."""
     if problem.option == key or problem.option not in KINDS:
         return problem
-    message = f"{key} ({value!r}) is {problem.option} here: {problem.message}"
+    message = f"{key} ({_repr(value)}) is {problem.option} here: {problem.message}"
     return replace(problem, option=key, message=message)
 
 
@@ -402,7 +402,7 @@ def _read(option: str, kind: Kind, value: Any) -> tuple[Any, Problem | None]:
         message = f"{option} must be {wanted}, not {_shown(option, value)}"
         return None, Problem(ProblemKind.TYPE, option, message)
     if bounds := kind.bounds_broken_by(read):
-        message = f"{option} must be {bounds}, not {value!r}"
+        message = f"{option} must be {bounds}, not {_repr(value)}"
         return None, Problem(ProblemKind.BOUNDS, option, message)
     return read, None
 
@@ -411,7 +411,19 @@ def _shown(option: str, value: Any) -> str:
     # What stands there by mistake may be the secret itself.
     if option in {"credentials", "native"}:
         return f"a {type(value).__name__}"
-    return repr(value)
+    return _repr(value)
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 (a number with too many digits, or its own fault)
+        return f"a {type(value).__name__}"
+
+
+def _is_a(value: Any, *kinds: type) -> bool:
+    """`isinstance()`, but for lazy objects that claim to be what they stand for."""
+    return issubclass(type(value), kinds)
 
 
 def _sizes_problem(

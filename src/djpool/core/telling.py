@@ -25,6 +25,10 @@ class _Here(threading.local):
 
     #: Whether pools depend on it.
     serves = False
+    #: Whether it has no time for the log at the moment.
+    hurries = False
+    #: Whether it tells the log's handlers what others say.
+    tells = False
 
 
 _here = _Here()
@@ -35,15 +39,20 @@ def in_a_serving_thread() -> None:
     _here.serves = True
 
 
+def is_serving() -> bool:
+    """Whether this is a thread that pools depend on, or that tells the log."""
+    return _here.serves or _here.tells
+
+
 @contextlib.contextmanager
 def by_another_thread() -> Iterator[None]:
     """Have another thread tell the log what this one says within the block."""
-    before = _here.serves
-    _here.serves = True
+    before = _here.hurries
+    _here.hurries = True
     try:
         yield
     finally:
-        _here.serves = before
+        _here.hurries = before
 
 
 class Teller(logging.Filter):
@@ -68,7 +77,7 @@ class Teller(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is for the handlers here and now."""
-        if not _here.serves:
+        if not (_here.serves or _here.hurries):
             return True
         self._inbox.put(record)
         # Without a thread, if there can be no more, the next message tries again.
@@ -103,6 +112,7 @@ class Teller(logging.Filter):
                 self._runs = True
 
     def _run(self) -> None:
+        _here.tells = True
         while True:
             self.tell(PATIENCE)
             with self._lock:
