@@ -691,6 +691,70 @@ def test_what_is_kept_for_min_size_is_kept_alive(server: Server) -> None:
         assert not lease.connection.dead
 
 
+def test_only_min_size_connections_survive_an_idle_hour(server: Server) -> None:
+    """A ping keeps a connection alive, but is no use of it: `max_idle` goes on."""
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=1, max_idle=600, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    pinged: set[int] = set()
+    ping = driver.ping
+
+    def note_and_ping(connection: Any, timeout: float) -> None:
+        pinged.add(connection.number)
+        ping(connection, timeout)
+
+    driver.ping = note_and_ping  # type: ignore[method-assign]
+    for lease in [pool.acquire() for _ in range(5)]:
+        lease.release()
+        clock.pass_(1)
+    end = clock.now + 3600
+    while clock.now < end:
+        pause = pool.maintain()
+        assert pause is not None
+        assert pause >= 1  # whatever is due is done: the keeper does not spin
+        clock.pass_(pause)
+    assert pool.stats().size == 1
+    assert pool.stats().closed_total["idle"] == 4
+    assert pinged == {connection.number for connection in server.connections}
+    assert_capacity(pool, server)
+
+
+def test_what_was_pinged_is_not_pinged_again_before_its_next_lease(
+    server: Server,
+) -> None:
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=1, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    pool.maintain()
+    clock.pass_(31)
+    pool.maintain()
+    assert driver.pings == 1
+    clock.pass_(20)
+    pool.acquire().release()
+    assert driver.pings == 1
+
+
+def test_those_that_were_used_last_are_kept_alive(server: Server) -> None:
+    """Those are the ones that `max_idle` leaves."""
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=2, max_idle=600, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    leases = [pool.acquire() for _ in range(4)]
+    kept = {lease.connection.number for lease in leases[2:]}
+    for lease in leases:
+        lease.release()
+        clock.pass_(1)
+    del lease, leases
+    for _ in range(25):
+        clock.pass_(31)
+        pool.maintain()
+    assert {connection.number for connection in server.connections} == kept
+    assert driver.pings == 2 * 25
+
+
 def test_nothing_is_pinged_that_is_not_kept(server: Server) -> None:
     clock = Clock()
     driver = FakeDriver(server)

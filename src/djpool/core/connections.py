@@ -223,7 +223,7 @@ class Connections:
         if (cause := self.age(entry)) is not None:
             return cause
         quiet = self._looks_alive(entry)
-        fresh = now - entry.idle_since <= self.check_after and not entry.suspect
+        fresh = now - entry.quiet_since <= self.check_after and not entry.suspect
         checks = self.options.check is not False
         if quiet and (fresh or not checks):
             entry.suspect = False  # where nothing is pinged, the look was all
@@ -250,6 +250,7 @@ class Connections:
             alive = False
         else:
             entry.suspect = False
+            entry.answered_at = self.clock()
             alive = True
         with self.gate.lock:
             self.gate.counters.checks += 1
@@ -278,7 +279,9 @@ class Connections:
                 break
             taken.append(slot)
             self.take_native(slot)
-        # The longest idle first: so they lie in the order in which they were.
+        # The longest idle first: so they lie in the order in which they were, and what
+        # is left for min_size are those that the upkeep keeps alive.
+        taken.reverse()
         taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
         while taken:
             slot = taken.pop(0)
