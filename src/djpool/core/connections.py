@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from djpool.core.driver import Driver, NativePool
@@ -508,6 +509,39 @@ class Connections:
             wait_seconds=waits,
             use_seconds=uses.snapshot(),
             open_seconds=opens,
+        )
+
+    def stats_since(self, recent: PoolStats) -> PoolStats:
+        """Return `recent`, with the gauges and the refusals of this moment.
+
+        Unlike `stats()`, this does not look at each connection.
+        """
+        family = self.gate.family
+        idle = waiting = size = opening = 0
+        with family.lock:
+            members = family.members
+            timeouts, rejected = family.past.timeouts, family.past.rejected
+            for each in members:
+                gate = each.gate
+                idle += len(gate.free)
+                waiting += len(gate.waiters)
+                size += gate.size
+                opening += gate.opening
+                timeouts += gate.counters.timeouts
+                rejected += gate.counters.rejected
+            head = members[0] if members else self
+            min_size, max_size = head.gate.min_size, head.gate.max_size
+        return replace(
+            recent,
+            min_size=min_size,
+            max_size=max_size,
+            size=size,
+            idle=idle,
+            in_use=size - idle - opening,
+            opening=opening,
+            waiting=waiting,
+            timeouts_total=timeouts,
+            rejected_total=rejected,
         )
 
 
