@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -21,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from djpool.core.stats import PoolStats, total
 from djpool.management import server as server_module
-from djpool.management.server import ServerFigures, server_figures
+from djpool.management.server import ServerFigures, Servers, server_figures
 from djpool.management.table import draw
 from djpool.monitor import process
 from djpool.monitor.read import ProcessReading
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "tests.monitor.settings"
 ROOT = Path(__file__).parent.parent
+TEN = ["default", *(f"tenant{number}" for number in range(1, 10))]
 
 
 class Start(Protocol):
@@ -393,6 +397,174 @@ def test_a_server_that_is_down_is_a_note(
     assert "refused" in note
 
 
+def test_a_silent_server_is_asked_once_for_all_its_databases(
+    poolstats: Poolstats, environment: dict[str, str], start: Start
+) -> None:
+    """It takes connections and never answers; the processes are shown all the same."""
+    worker = start()
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        environment["DJPOOL_TESTS_DATABASES"] = json.dumps(
+            {
+                alias: {
+                    "ENGINE": "django.db.backends.postgresql",
+                    "NAME": f"shop{alias}",
+                    "HOST": "127.0.0.1",
+                    "PORT": str(silent.getsockname()[1]),
+                    "OPTIONS": {"pool": {"max_size": 1 + number}, "connect_timeout": 2},
+                }
+                for number, alias in enumerate(TEN)
+            }
+        )
+        told = json.loads(poolstats("--format", "json").stdout)
+        silent.setblocking(False)
+        clients = []
+        with suppress(BlockingIOError):
+            while True:
+                clients.append(silent.accept()[0])
+    for client in clients:
+        client.close()
+    assert len(clients) == 1
+    assert [each["pid"] for each in told["processes"]] == [worker.pid]
+    assert told["server"] == dict.fromkeys(TEN)
+    (note,) = told["notes"]
+    named = ", ".join(map(repr, TEN))
+    assert note.startswith(f"The server of {named} does not say: connection ")
+
+
+def test_one_connection_asks_for_every_database_of_a_server(
+    poolstats: Poolstats, environment: dict[str, str], postgres: PostgresServer
+) -> None:
+    """One that is missing is refused, and noted; the others are asked for then."""
+    known = postgres_settings(postgres)
+    environment["DJPOOL_TESTS_DATABASES"] = json.dumps(
+        {
+            "default": known | {"NAME": "nowhere"},
+            "shop": known,
+            "twin": known,
+            "admin": known | {"NAME": "postgres"},
+        }
+    )
+    with postgres.admin(), postgres.admin(postgres.database):
+        told = json.loads(poolstats("--format", "json").stdout)
+    assert told["server"]["default"] is None
+    (note,) = told["notes"]
+    assert note.startswith("The server of 'default' does not say: connection failed")
+    in_database = {}
+    for alias in ("shop", "twin", "admin"):
+        assert told["server"][alias]["connections"] == 2
+        in_database[alias] = told["server"][alias]["in_database"]
+    assert in_database == {"shop": 1, "twin": 1, "admin": 1}
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Give the settings of three aliases, each with a server of its own."""
+    settings: dict[str, Any] = {
+        alias: {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "shop",
+            "HOST": alias,
+            "OPTIONS": {},
+        }
+        for alias in ("one", "two", "three")
+    }
+    monkeypatch.setattr(
+        server_module, "connections", SimpleNamespace(settings=settings)
+    )
+    return settings
+
+
+def test_servers_are_asked_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, servers: Mapping[str, Any]
+) -> None:
+    """None answers before all have been asked."""
+    together = threading.Barrier(len(servers))
+
+    def connect(alias: str) -> Any:
+        together.wait(30)
+        return fake_postgresql(len(alias))
+
+    monkeypatch.setattr(server_module, "PATIENCE", 60.0)
+    monkeypatch.setattr(server_module, "unpooled", connect)
+    figures, notes = Servers().ask(servers)
+    assert notes == []
+    told = {alias: each and each.connections for alias, each in figures.items()}
+    assert told == {"one": 3, "two": 3, "three": 5}
+
+
+def test_a_server_that_owes_an_answer_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, servers: Mapping[str, Any]
+) -> None:
+    """Or watching a silent server would start a thread with each look."""
+    asked: list[str] = []
+    answer = threading.Event()
+
+    def connect(alias: str) -> Any:
+        asked.append(alias)
+        if alias == "two":
+            answer.wait(30)
+        return fake_postgresql(7)
+
+    monkeypatch.setattr(server_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(server_module, "unpooled", connect)
+    asking = Servers()
+    for looks in (1, 2):
+        figures, notes = asking.ask(servers)
+        assert notes == ["The server of 'two' does not say: no answer within 0.2 s"]
+        assert [alias for alias, each in figures.items() if each is None] == ["two"]
+        assert asked.count("one") == looks
+        assert asked.count("two") == 1
+    monkeypatch.setattr(server_module, "PATIENCE", 60.0)
+    answer.set()
+    figures, notes = asking.ask(servers)
+    assert notes == []
+    assert None not in figures.values()
+
+
+def test_where_no_thread_can_be_started_servers_are_asked_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, servers: Mapping[str, Any]
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(server_module, "unpooled", lambda alias: fake_postgresql(7))
+    figures, notes = Servers().ask(servers)
+    assert notes == []
+    assert None not in figures.values()
+
+
+@pytest.mark.parametrize(("told", "connects"), [(41, ["one"]), (1, ["one", "two"])])
+def test_behind_a_pooler_each_database_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    servers: dict[str, Any],
+    told: int,
+    connects: list[str],
+) -> None:
+    """It may have a server for each; else one connection tells of both databases."""
+    del servers["three"]
+    servers["two"] |= {"HOST": "one", "NAME": "admin"}
+    asked: list[str] = []
+
+    def connect(alias: str) -> Any:
+        asked.append(alias)
+        connection = fake_postgresql(7, (41,), (2,))
+        connection.connection.info.backend_pid = told
+        return connection
+
+    monkeypatch.setattr(server_module, "unpooled", connect)
+    figures, notes = Servers().ask(servers)
+    assert notes == []
+    assert asked == connects
+    in_database = [each and each.in_database for each in figures.values()]
+    assert in_database == [1, 2 if told == 41 else 1]
+
+
+def fake_postgresql(connections: int, *rows: tuple[Any, ...]) -> FakeConnection:
+    """Return a connection to a server with so many others."""
+    return FakeConnection("postgresql", (connections, 1, 100, 3, 0), *rows)
+
+
 def postgres_settings(postgres: PostgresServer) -> dict[str, Any]:
     """Return the settings of the server's database, with a pool."""
     return {
@@ -412,6 +584,7 @@ class FakeConnection:
     def __init__(self, vendor: str, *rows: tuple[Any, ...]) -> None:
         self.vendor = vendor
         self.asked: list[str] = []
+        self.connection = SimpleNamespace(info=SimpleNamespace())
         self._rows = iter(rows)
 
     def cursor(self) -> FakeConnection:
@@ -424,7 +597,10 @@ class FakeConnection:
     def __exit__(self, *exc_info: object) -> None:
         pass
 
-    def execute(self, question: str) -> None:
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def execute(self, question: str, params: tuple[str, ...] = ()) -> None:
         """Remember a question."""
         self.asked.append(question)
 

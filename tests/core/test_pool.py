@@ -19,8 +19,11 @@ from djpool.core import (
     PoolClosed,
     PoolOptions,
     PoolTimeout,
+    refusals,
 )
+from djpool.core.holders import describe_holders
 from djpool.core.keeper import Keeper
+from djpool.core.reclaim import Reclaim
 from tests.core.fakes import (
     Clock,
     FakeDriver,
@@ -163,6 +166,153 @@ def test_a_timeout_names_the_holders(server: Server) -> None:
     assert "test_pool.py" not in told  # no stack unless it is asked for
     assert caught.stats.in_use == 1
     assert caught.__cause__ is None
+
+
+def lease_one_a_second(pool: Pool, clock: Clock, count: int) -> list[Lease]:
+    leases = []
+    for _ in range(count):
+        leases.append(pool.acquire())
+        clock.pass_(1)
+    return leases
+
+
+def test_a_refusal_names_the_ten_longest_holders_and_counts_the_others(
+    server: Server,
+) -> None:
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=25)
+    leases = lease_one_a_second(pool, clock, 25)
+    head, *lines = str(refused(pool, timeout=0)).splitlines()[1:]
+    assert head == "in use by:"
+    assert [line.rpartition(" for ")[2] for line in lines[:-1]] == [
+        f"{seconds}.0 s" for seconds in range(25, 15, -1)
+    ]
+    assert lines[-1] == "- and 15 more, for less time"
+    for lease in leases:
+        lease.release()
+    assert_capacity(pool, server)
+
+
+def test_a_refusal_shows_three_stacks_at_most(server: Server) -> None:
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=25, leak_threshold=60)
+    leases = lease_one_a_second(pool, clock, 25)
+    told = str(refused(pool, timeout=0))
+    assert told.count("leased at (most recent call last)") == 3
+    assert "for 23.0 s, leased at" in told
+    assert "for 22.0 s\n- thread" in told
+    for lease in leases:
+        lease.release()
+    assert_capacity(pool, server)
+
+
+def test_what_was_described_a_moment_ago_serves_other_refusals(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand callers refused at once do not each look at every connection."""
+    described: list[float] = []
+
+    def describe(entries: Any, now: float) -> str:
+        described.append(now)
+        return describe_holders(entries, now)
+
+    monkeypatch.setattr(refusals, "describe_holders", describe)
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=2)
+    leases = [pool.acquire(), pool.acquire()]
+    told: list[PoolTimeout] = []
+    ready = threading.Barrier(50)
+
+    def ask() -> None:
+        ready.wait(10)
+        try:
+            pool.acquire(0)
+        except PoolTimeout as error:
+            told.append(error)
+
+    threads = [in_thread(ask) for _ in range(50)]
+    for thread in threads:
+        thread.join(10)
+    assert len(told) == 50
+    assert len(described) == 1
+    assert all("in use by:\n- thread 'MainThread'" in str(error) for error in told)
+    clock.pass_(0.2)
+    refused(pool, timeout=0)
+    assert len(described) == 2
+    for lease in leases:
+        lease.release()
+    assert_capacity(pool, server)
+
+
+def test_the_numbers_of_a_refusal_are_those_of_its_moment(server: Server) -> None:
+    """Also where who holds the connections was described a moment ago."""
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=1, max_waiting=1)
+    with pool.acquire():
+        first = refused(pool, timeout=0)
+        assert (first.stats.waiting, first.stats.timeouts_total) == (0, 1)
+        with waiting(pool) as became:
+            with pytest.raises(PoolBusy, match="1 waiting") as caught:
+                pool.acquire()
+            stats = caught.value.stats
+            assert (stats.waiting, stats.rejected_total) == (1, 1)
+            assert (stats.timeouts_total, stats.in_use) == (1, 1)
+            pool.close(0)
+    assert isinstance(became[0], PoolClosed)
+
+
+def test_a_thread_that_is_held_up_in_a_refusal_holds_up_no_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(server, max_size=1)
+    began, go_on = threading.Event(), threading.Event()
+    first = threading.Lock()
+
+    def describe(entries: Any, now: float) -> str:
+        if first.acquire(blocking=False):
+            began.set()
+            assert go_on.wait(20)
+        return describe_holders(entries, now)
+
+    monkeypatch.setattr(refusals, "describe_holders", describe)
+    with pool.acquire():
+        stuck = in_thread(lambda: refused(pool, timeout=0))
+        assert began.wait(10)
+        assert "in use by:" in str(refused(pool, timeout=0))
+        go_on.set()
+        stuck.join(10)
+    assert_capacity(pool, server)
+
+
+def test_a_crowd_is_refused_without_a_look_at_every_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    look = Reclaim.what_is_over
+
+    def what_is_over(self: Reclaim) -> float | None:
+        looks.append(1)
+        return look(self)
+
+    clock = Clock()
+    pool = make_pool(server, clock, max_size=1, max_waiting=1)
+    held = contextlib.ExitStack()
+    held.enter_context(held_elsewhere(pool))
+    with held, waiting(pool) as became:
+        monkeypatch.setattr(Reclaim, "what_is_over", what_is_over)
+        clock.pass_(1)
+        for _ in range(20):
+            with pytest.raises(PoolBusy):
+                pool.acquire()
+        assert len(looks) == 1
+        clock.pass_(1)
+        with pytest.raises(PoolBusy):
+            pool.acquire()
+        assert len(looks) == 2
+        held.close()
+    assert isinstance(became[0], Lease)
+    became[0].release()
+    assert_capacity(pool, server)
 
 
 def test_who_has_all_there_are_is_told_so_at_once(server: Server) -> None:
@@ -689,6 +839,70 @@ def test_what_is_kept_for_min_size_is_kept_alive(server: Server) -> None:
     assert (stats.idle, stats.opened_total, stats.closed_total["broken"]) == (2, 4, 2)
     with pool.acquire() as lease:
         assert not lease.connection.dead
+
+
+def test_only_min_size_connections_survive_an_idle_hour(server: Server) -> None:
+    """A ping keeps a connection alive, but is no use of it: `max_idle` goes on."""
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=1, max_idle=600, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    pinged: set[int] = set()
+    ping = driver.ping
+
+    def note_and_ping(connection: Any, timeout: float) -> None:
+        pinged.add(connection.number)
+        ping(connection, timeout)
+
+    driver.ping = note_and_ping  # type: ignore[method-assign]
+    for lease in [pool.acquire() for _ in range(5)]:
+        lease.release()
+        clock.pass_(1)
+    end = clock.now + 3600
+    while clock.now < end:
+        pause = pool.maintain()
+        assert pause is not None
+        assert pause >= 1  # whatever is due is done: the keeper does not spin
+        clock.pass_(pause)
+    assert pool.stats().size == 1
+    assert pool.stats().closed_total["idle"] == 4
+    assert pinged == {connection.number for connection in server.connections}
+    assert_capacity(pool, server)
+
+
+def test_what_was_pinged_is_not_pinged_again_before_its_next_lease(
+    server: Server,
+) -> None:
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=1, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    pool.maintain()
+    clock.pass_(31)
+    pool.maintain()
+    assert driver.pings == 1
+    clock.pass_(20)
+    pool.acquire().release()
+    assert driver.pings == 1
+
+
+def test_those_that_were_used_last_are_kept_alive(server: Server) -> None:
+    """Those are the ones that `max_idle` leaves."""
+    clock = Clock()
+    driver = FakeDriver(server)
+    options = PoolOptions(min_size=2, max_idle=600, check_after=30, max_lifetime=None)
+    pool = Pool(options, driver, clock=clock)
+    leases = [pool.acquire() for _ in range(4)]
+    kept = {lease.connection.number for lease in leases[2:]}
+    for lease in leases:
+        lease.release()
+        clock.pass_(1)
+    del lease, leases
+    for _ in range(25):
+        clock.pass_(31)
+        pool.maintain()
+    assert {connection.number for connection in server.connections} == kept
+    assert driver.pings == 2 * 25
 
 
 def test_nothing_is_pinged_that_is_not_kept(server: Server) -> None:

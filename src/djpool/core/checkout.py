@@ -6,13 +6,13 @@ import logging
 import threading
 
 from djpool.core.connections import Connections
-from djpool.core.errors import ErrorKinds, PoolError, in_one_line, without_frames
+from djpool.core.errors import in_one_line, without_frames
 from djpool.core.gate import Refused
-from djpool.core.holders import describe_holders
 from djpool.core.owner import current_owner
 from djpool.core.reclaim import Reclaim
+from djpool.core.refusals import MOMENT, Refusals
 from djpool.core.slot import Slot, is_held
-from djpool.core.stats import CloseCause, PoolStats
+from djpool.core.stats import CloseCause
 from djpool.core.telling import by_another_thread
 
 logger = logging.getLogger("djpool.pool")
@@ -33,21 +33,38 @@ class Checkout:
     def __init__(
         self,
         connections: Connections,
-        errors: ErrorKinds,
+        refusals: Refusals,
         reclaim: Reclaim,
     ) -> None:
         self._connections = connections
-        self._errors = errors
+        self._refusals = refusals
         self._reclaim = reclaim
         self._gate = connections.gate
         self._clock = connections.clock
+        self._looked_at = float("-inf")  # when a caller last helped itself
 
     def queue(self, patience: float) -> Slot:
         """A slot that was free, or is the right to open a connection.
 
         Raises what `Pool.acquire()` does, or why another one's connect failed.
         """
-        # The upkeep may be late, or not be at all: who needs a place looks for it.
+        if not self._is_refused_anyway():
+            self._help_itself()
+        if patience:
+            self._refuse_the_hopeless()
+        else:
+            self._gate.make_room()  # there will be no waiting for it
+        return self._queue(patience, patience)
+
+    def _is_refused_anyway(self) -> bool:
+        """True if too many wait already, and a caller helped itself a moment ago."""
+        with self._gate.lock:
+            crowded = self._gate.crowded
+        return crowded and 0 <= self._clock() - self._looked_at < MOMENT
+
+    def _help_itself(self) -> None:
+        """Take back what can be: the upkeep may be late, or not run at all."""
+        self._looked_at = self._clock()
         if self._gate.counters.opened:
             self._connections.watch()
         with by_another_thread():  # whose handlers may be slow: this one is in a hurry
@@ -55,11 +72,6 @@ class Checkout:
             self._reclaim.what_is_over()
         if self._reclaim.what_is_loose() is not None:
             self._connections.nudge()  # somebody is to look again later
-        if patience:
-            self._refuse_the_hopeless()
-        else:
-            self._gate.make_room()  # there will be no waiting for it
-        return self._queue(patience, patience)
 
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """`make_sound()`, and again where that failed and waiting can help."""
@@ -101,7 +113,7 @@ class Checkout:
             if self._clock() > deadline:  # spent on queueing, pinging and closing
                 with self._gate.lock:
                     self._gate.counters.timeouts += 1
-                raise self._refusal(Refused.TIMEOUT, connections.options.timeout)
+                raise self._refusals.error(Refused.TIMEOUT, connections.options.timeout)
             connections.open(slot, deadline)
         except BaseException:
             connections.discard(slot, CloseCause.BROKEN)
@@ -130,7 +142,7 @@ class Checkout:
             return slot
         if isinstance(why, BaseException):
             raise without_frames(why)
-        raise self._refusal(why, patience)
+        raise self._refusals.error(why, patience)
 
     def _try_queue(
         self, seconds: float, *, first: bool
@@ -164,7 +176,7 @@ class Checkout:
         if outage.failures > 1 and self._clock() < deadline - OUT_OF_TIME:
             self._gate.share(without_frames(error))
 
-    # -- who gets none ----------------------------------------------------------------
+    # -- refusals ----------------------------------------------------------------
 
     def _refuse_the_hopeless(self) -> None:
         """Raise if the caller would wait for what only the caller could give back."""
@@ -181,42 +193,4 @@ class Checkout:
             if mine < limit or gate.barred or gate.crowded:
                 return
             gate.counters.timeouts += 1
-        stats = self._connections.stats()
-        reason = (
-            f"no connection came free, and none can: this thread has all {mine} itself"
-        )
-        raise self._errors.timeout(self._message(reason, stats), stats)
-
-    def _refusal(self, why: Refused, patience: float) -> PoolError:
-        """The error for a caller that got no connection."""
-        stats = self._connections.stats()
-        if why is Refused.CLOSED:
-            told = f"pool {self._connections.name!r} is closed"
-            if self._gate.inherited:
-                told += ", because it is the parent's of this forked process"
-            return self._errors.closed(told, stats)
-        if why is Refused.BUSY:
-            limit = self._gate.max_waiting
-            reason = f"{stats.waiting} callers wait already, and max_waiting is {limit}"
-        elif self._gate.barred:
-            reason = f"no connection in {patience:g} s: the pool is suspended"
-        elif stats.size == stats.opening:
-            reason = f"no connection could be opened in {patience:g} s"
-        else:
-            reason = f"no connection came free in {patience:g} s"
-        kind = self._errors.busy if why is Refused.BUSY else self._errors.timeout
-        error = kind(self._message(reason, stats), stats)
-        if stats.size - stats.opening < stats.max_size:
-            error.__cause__ = self._connections.outage.error  # why there are not more
-        return error
-
-    def _message(self, reason: str, stats: PoolStats) -> str:
-        figures = (
-            f"size {stats.size} of max_size {stats.max_size}, {stats.in_use} in use, "
-            f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
-        )
-        with self._gate.lock:
-            books = self._connections.books_of_all()
-            held = [entry for entry in books if entry.owner is not None]
-        holders = describe_holders(held, self._clock())
-        return f"pool {self._connections.name!r}: {reason} ({figures}){holders}"
+        raise self._refusals.hopeless(mine)

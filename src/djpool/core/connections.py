@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from djpool.core.driver import Driver, NativePool
@@ -223,7 +224,7 @@ class Connections:
         if (cause := self.age(entry)) is not None:
             return cause
         quiet = self._looks_alive(entry)
-        fresh = now - entry.idle_since <= self.check_after and not entry.suspect
+        fresh = now - entry.quiet_since <= self.check_after and not entry.suspect
         checks = self.options.check is not False
         if quiet and (fresh or not checks):
             entry.suspect = False  # where nothing is pinged, the look was all
@@ -250,6 +251,7 @@ class Connections:
             alive = False
         else:
             entry.suspect = False
+            entry.answered_at = self.clock()
             alive = True
         with self.gate.lock:
             self.gate.counters.checks += 1
@@ -278,7 +280,9 @@ class Connections:
                 break
             taken.append(slot)
             self.take_native(slot)
-        # The longest idle first: so they lie in the order in which they were.
+        # The longest idle first: so they lie in the order in which they were, and what
+        # is left for min_size are those that the upkeep keeps alive.
+        taken.reverse()
         taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
         while taken:
             slot = taken.pop(0)
@@ -505,6 +509,39 @@ class Connections:
             wait_seconds=waits,
             use_seconds=uses.snapshot(),
             open_seconds=opens,
+        )
+
+    def stats_since(self, recent: PoolStats) -> PoolStats:
+        """Return `recent`, with the gauges and the refusals of this moment.
+
+        Unlike `stats()`, this does not look at each connection.
+        """
+        family = self.gate.family
+        idle = waiting = size = opening = 0
+        with family.lock:
+            members = family.members
+            timeouts, rejected = family.past.timeouts, family.past.rejected
+            for each in members:
+                gate = each.gate
+                idle += len(gate.free)
+                waiting += len(gate.waiters)
+                size += gate.size
+                opening += gate.opening
+                timeouts += gate.counters.timeouts
+                rejected += gate.counters.rejected
+            head = members[0] if members else self
+            min_size, max_size = head.gate.min_size, head.gate.max_size
+        return replace(
+            recent,
+            min_size=min_size,
+            max_size=max_size,
+            size=size,
+            idle=idle,
+            in_use=size - idle - opening,
+            opening=opening,
+            waiting=waiting,
+            timeouts_total=timeouts,
+            rejected_total=rejected,
         )
 
 

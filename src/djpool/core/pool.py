@@ -21,6 +21,7 @@ from djpool.core.lease import Lease
 from djpool.core.options import PoolOptions
 from djpool.core.owner import current_owner
 from djpool.core.reclaim import Lost, Reclaim
+from djpool.core.refusals import Refusals
 from djpool.core.slot import Entry, Slot
 from djpool.core.stats import CloseCause, PoolStats
 from djpool.core.upkeep import Upkeep
@@ -118,7 +119,8 @@ class Pool:
         )
         reclaim = Reclaim(self._connections, checkin, self._lost, postponed)
         self._reclaim = reclaim
-        self._checkout = Checkout(self._connections, errors, reclaim)
+        refusals = Refusals(self._connections, errors)
+        self._checkout = Checkout(self._connections, refusals, reclaim)
         self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back

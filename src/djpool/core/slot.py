@@ -30,6 +30,7 @@ class Entry:
     __slots__ = (
         "about",
         "acquired_at",
+        "answered_at",
         "calls",
         "changed",
         "connection",
@@ -52,7 +53,8 @@ class Entry:
         self.connection = connection
         self.opened_at = opened_at
         self.expires_at = expires_at
-        self.idle_since = opened_at
+        self.idle_since = opened_at  # since its last use: what max_idle counts from
+        self.answered_at = opened_at  # its last ping, which is no use of it
         self.suspect = False  # ping it before it is lent again
         # Calls of the driver that began, and are not known to have ended. Only a
         # connection without any is lent.
@@ -73,6 +75,11 @@ class Entry:
         # Counted here, without a lock, for as long as the connection lives.
         self.direct = 0  # leases that nobody had to wait for
         self.uses = Durations()
+
+    @property
+    def quiet_since(self) -> float:
+        """Return when the server was last heard of: the last use, or the last ping."""
+        return max(self.idle_since, self.answered_at)
 
 
 # Told what a slot had that is no more: its entry, and whether it was being opened, or

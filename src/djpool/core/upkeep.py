@@ -9,6 +9,7 @@ from djpool.core.connections import JITTER, LINGER, Connections
 from djpool.core.errors import in_one_line
 from djpool.core.holders import describe_holder
 from djpool.core.reclaim import Reclaim
+from djpool.core.slot import Entry, Slot
 from djpool.core.stats import CloseCause
 
 logger = logging.getLogger("djpool.pool")
@@ -104,36 +105,52 @@ class Upkeep:
                 if entry.owner is not None:
                     continue  # what is lent is looked at when it comes back
                 due.append(entry.expires_at - now)
-                if self._gate.min_size:
-                    due.append(entry.idle_since + self._keepalive - now)
                 if surplus and max_idle is not None:
                     due.append(entry.idle_since + max_idle - now)
+        due += [
+            entry.quiet_since + self._keepalive - now for _slot, entry in self._kept()
+        ]
         return due
+
+    def _kept(self) -> list[tuple[Slot, Entry]]:
+        """Return the `min_size` idle connections used last, which `max_idle` leaves.
+
+        The connection that was idle for longest comes first.
+        """
+        least = self._gate.min_size
+        if not least:
+            return []
+        # Looked at once: another thread may lease and close a connection meanwhile.
+        idle = [(slot, slot.entry) for slot in list(self._gate.free)]
+        open_ones = [(slot, entry) for slot, entry in idle if entry is not None]
+        open_ones.sort(key=lambda pair: pair[1].idle_since)
+        return open_ones[-least:]
 
     def _keep_alive(self) -> None:
         """Ping what is kept for `min_size` before it is idle for too long.
 
-        So whoever needs one finds one that is alive, and no firewall forgets it. One
-        at a time: the others can be lent meanwhile.
+        So a caller finds a live connection, and no firewall forgets it. One at a time:
+        callers can lease the others meanwhile. A ping is no use of a connection, so
+        `max_idle` goes on counting. The surplus gets none, and is closed by then.
         """
         connections, patience = self._connections, self._options.check_timeout
         now = connections.clock()
-        with self._gate.lock:
-            due = sum(
-                entry.owner is None and now - entry.idle_since >= self._keepalive
-                for entry in list(connections.books)
-            )
-        for _ in range(min(due, self._gate.min_size)):
+        due = [
+            slot
+            for slot, entry in self._kept()
+            if now - entry.quiet_since >= self._keepalive
+        ]
+        while due:
+            slot = due.pop(0)
             try:
-                slot = self._gate.free.popleft()  # the longest idle
-            except IndexError:
-                return
+                self._gate.free.remove(slot)
+            except ValueError:
+                continue  # a caller has leased it meanwhile
             connections.take_native(slot)
             entry = slot.entry
             if entry is None or not connections.ping(entry, patience):
                 connections.discard(slot, CloseCause.BROKEN)
             else:
-                entry.idle_since = connections.clock()
                 connections.put_aside(slot)
 
     def _fill(self) -> float | None:

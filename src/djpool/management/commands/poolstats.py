@@ -21,7 +21,7 @@ from djpool.management.arguments import (
     is_pooled,
     no_such_process,
 )
-from djpool.management.server import ServerFigures, ask_server
+from djpool.management.server import ServerFigures, Servers
 from djpool.management.table import draw
 from djpool.monitor.place import PlaceError
 from djpool.monitor.read import ProcessReading
@@ -115,9 +115,10 @@ class Command(BaseCommand):
             "json": self._show_json,
             "prometheus": self._show_prometheus,
         }[format]
+        servers = Servers()
         try:
             while True:
-                report = _look(database, pid)
+                report = _look(database, pid, servers)
                 if watch and format == "table" and self.stdout.isatty():
                     self.stdout.write(_CLEAR, ending="")
                 show(report, watched=bool(watch))
@@ -179,7 +180,7 @@ def _check(
         )
 
 
-def _look(database: str | None, pid: int | None) -> Report:
+def _look(database: str | None, pid: int | None, servers: Servers) -> Report:
     """Ask the processes, then the servers.
 
     Raises:
@@ -217,10 +218,8 @@ def _look(database: str | None, pid: int | None) -> Report:
             totals[alias] = total(stats)
         except ValueError as error:
             notes.append(f"The figures of {alias!r} cannot be added: {error}.")
-    server = {}
-    for alias in aliases:
-        server[alias], note = ask_server(alias)
-        notes += [note] if note else []
+    server, why = servers.ask(aliases)
+    notes += why
     return Report(processes=processes, totals=totals, server=server, notes=notes)
 
 
