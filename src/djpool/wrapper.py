@@ -343,9 +343,10 @@ class PooledWrapper(_Base):
                 # Each lease begins as the settings say. Not to heed the receiver
                 # would commit what its project expects to be rolled back.
                 raise ImproperlyConfigured(
-                    f"a receiver of connection_created called set_autocommit("
-                    f"{self.autocommit}): set DATABASES[{self.alias!r}]['AUTOCOMMIT'] "
-                    f"to {self.autocommit} instead"
+                    f"a receiver of connection_created has left autocommit "
+                    f"{'on' if self.autocommit else 'off'}: let it end what it began, "
+                    f"or set DATABASES[{self.alias!r}]['AUTOCOMMIT'] to "
+                    f"{self.autocommit}"
                 )
         except BaseException:
             if (connection := self.connection) is not None:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -63,6 +65,22 @@ async def missing(request: HttpRequest) -> HttpResponse:
     del request
     await sync_to_async(ask)()
     raise Http404
+
+
+async def pausing(request: HttpRequest) -> HttpResponse:
+    """Query, and then wait for the event loop's executor, to do something else."""
+    del request
+    await sync_to_async(ask)()
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(time.sleep, 0.0)
+    return HttpResponse("ok")
+
+
+async def elsewhere(request: HttpRequest) -> HttpResponse:
+    """Query in the event loop's executor."""
+    del request
+    await asyncio.to_thread(ask)
+    return HttpResponse("ok")
 
 
 async def gathering(request: HttpRequest) -> HttpResponse:
@@ -139,6 +157,8 @@ def view(request: HttpRequest, kind: str) -> HttpResponse:
 
 
 urlpatterns = [
+    path("pausing/", pausing),
+    path("elsewhere/", elsewhere),
     path("missing/", missing),
     path("failing/", failing),
     path("gathering/", gathering),
@@ -326,6 +346,32 @@ def test_a_thread_that_needs_its_session_keeps_it(
 
     asyncio.run(serve(None, None, None))
     wait_until(lambda: djpool.stats(alias).in_use == 0, "all to come back")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_requests_that_wait_for_the_loop_s_executor_hold_up_nobody_in_it(
+    engine: str, make_alias: MakeAlias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its threads wait for a connection, and who has one for such a thread."""
+    alias = pooled(engine, make_alias, max_size=2, timeout=20)
+    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
+    monkeypatch.setattr(
+        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
+    )
+
+    async def serve() -> list[int]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3))
+        handler = ASGIHandler()
+        first = [
+            asyncio.ensure_future(request_of(handler, "/pausing/")) for _ in range(2)
+        ]
+        await asyncio.sleep(0.1)
+        others = (request_of(handler, "/elsewhere/") for _ in range(8))
+        return await asyncio.gather(*first, *others)
+
+    with override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[]):
+        assert asyncio.run(serve()) == [200] * 10
+    assert djpool.stats(alias).timeouts_total == 0
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -9,7 +9,7 @@ from djpool.core.connections import Connections
 from djpool.core.errors import in_one_line, without_frames
 from djpool.core.gate import Refused
 from djpool.core.owner import current_owner
-from djpool.core.reclaim import Reclaim
+from djpool.core.reclaim import IN_USE_PAUSE, Reclaim
 from djpool.core.refusals import MOMENT, Refusals
 from djpool.core.slot import Slot, is_held
 from djpool.core.stats import CloseCause
@@ -41,6 +41,7 @@ class Checkout:
         self._reclaim = reclaim
         self._gate = connections.gate
         self._clock = connections.clock
+        self._early = connections.options.release == "transaction"
         self._looked_at = float("-inf")  # when a caller last helped itself
 
     def queue(self, patience: float) -> Slot:
@@ -70,8 +71,14 @@ class Checkout:
         with by_another_thread():  # whose handlers may be slow: this one is in a hurry
             self._reclaim.what_is_lost()
             self._reclaim.what_is_over()
-        if self._reclaim.what_is_loose() is not None:
-            self._connections.nudge()  # somebody is to look again later
+        before, self._reclaim.sought_at = self._reclaim.sought_at, self._looked_at
+        since = self._looked_at - before
+        if not self._early and since < IN_USE_PAUSE:
+            return  # what threads do takes a moment to look at
+        again = self._reclaim.what_is_loose()
+        # Somebody is to look again later, and goes on looking while others wait.
+        if again is not None and since >= again:
+            self._connections.nudge()
 
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """`make_sound()`, and again where that failed and waiting can help."""

@@ -45,7 +45,7 @@ class Owner:
     that are atomic.
     """
 
-    __slots__ = ("ended", "holding", "ident", "name")
+    __slots__ = ("ended", "holding", "ident", "name", "tells")
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
@@ -54,6 +54,8 @@ class Owner:
         thread = threading._active.get(self.ident)  # type: ignore[attr-defined]  # noqa: SLF001
         self.name = "(unknown)" if thread is None else thread.name
         self.ended = False
+        #: Whether it tells the log's handlers, whose leases are nothing to tell of.
+        self.tells = False
         self.holding: set[Entry] = set()
 
     def is_idle(self, *others: JobLoop) -> bool:

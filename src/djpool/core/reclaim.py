@@ -16,7 +16,7 @@ logger = logging.getLogger("djpool.pool")
 
 # Seconds until the next look at a lease that is over, or wanted, but still in use.
 IN_USE_PAUSE, SHARED_PAUSE = 0.05, 1.0
-# The same in transaction mode, while somebody waits.
+# Until the next look for what nobody needs at the moment, while somebody waits.
 LOOSE_PAUSE = 0.25
 
 # What finalisers found: see `Slot.on_lost`.
@@ -37,6 +37,8 @@ class Reclaim:
         self._checkin = checkin
         self._lost = lost
         self._postponed = postponed
+        #: When somebody was last about to wait for a connection.
+        self.sought_at = float("-inf")
 
     def what_is_lost(self) -> None:
         """Take back what finalisers reported since the last time, or left undone."""
@@ -95,27 +97,37 @@ class Reclaim:
         and some cursors are forgotten and not closed, or closed where djpool does not
         see it.
 
-        In request mode, those of requests that wait in another thread for a connection.
+        In request mode, while somebody waits, those of threads that are at rest: they
+        wait for a job, or for an event loop. What goes on there may wait in turn for
+        the threads that wait for a connection: the loop's executor has only a few.
         """
+        gate = self._connections.gate
         early = self._connections.options.release == "transaction"
-        with self._connections.gate.lock:
+        full = gate.size >= min(gate.max_size, gate.family.max_size)
+        with gate.lock:
             references = [
                 each.lease
                 for each in list(self._connections.books)
                 if each.owner is not None and not each.owner.ended
             ]
+            needed = len(gate.waiters) + 1  # one more may be about to wait
         wanted = False
         for reference in references:
             lease: Lease | None = reference() if reference is not None else None
-            if lease is None or not (early or lease.is_wanted()):
+            if lease is None:
                 continue
-            wanted = True
+            mine = lease.is_wanted()
+            wanted = wanted or mine
+            if not (early or mine or (full and needed > 0)):
+                continue
             slot = lease.take_away(over=False)
             if slot is not None:
+                needed -= 1
                 self._checkin.take_back(slot)
-        if not early:
-            return IN_USE_PAUSE if wanted else None
-        return LOOSE_PAUSE if wanted and self._connections.gate.waiters else None
+        if wanted:
+            return IN_USE_PAUSE
+        sought = self._connections.clock() - self.sought_at < 2.0 * LOOSE_PAUSE
+        return LOOSE_PAUSE if references and (gate.waiters or sought) else None
 
     def _take_back_unasked(self, slot: Slot, entry: Entry) -> None:
         connections = self._connections

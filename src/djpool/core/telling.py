@@ -94,8 +94,7 @@ class Teller(logging.Filter):
                 return
             logging.getLogger(record.name).handle(record)
             del record  # which may refer to a pool
-            if self._inbox.empty():
-                self.clean_up()
+            self.clean_up()
 
     def clean_up(self) -> None:
         """Give back what somebody else's code has leased in this thread."""
@@ -112,7 +111,7 @@ class Teller(logging.Filter):
                 self._runs = True
 
     def _run(self) -> None:
-        _here.tells = True
+        _here.tells = current_owner().tells = True
         while True:
             self.tell(PATIENCE)
             with self._lock:

@@ -184,7 +184,11 @@ class Upkeep:
             return None
         books, now = self._connections.books, self._connections.clock()
         with self._gate.lock:
-            held = [each for each in list(books) if each.owner and not each.leaked]
+            held = [
+                each
+                for each in list(books)
+                if each.owner and not (each.leaked or each.owner.tells)
+            ]
             late = [each for each in held if now - each.acquired_at >= threshold]
             self._gate.counters.leaks += len(late)
             for entry in late:
