@@ -15,7 +15,7 @@ from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-from djpool import config, cursors, hooks, requests
+from djpool import config, cursors, hooks, questions, requests
 from djpool.checks import pooled_validation
 from djpool.client import pooled_client
 from djpool.core.session import CHANGES, Change, Trace
@@ -189,6 +189,14 @@ class PooledWrapper(_Base):
             cls.creation_class = pooled_creation(cls.creation_class)
             cls.client_class = pooled_client(cls.client_class)
             cls.validation_class = pooled_validation(cls.validation_class)
+            for name, asked in (
+                ("features_class", questions.FEATURES),
+                ("ops_class", questions.OPERATIONS),
+                ("SchemaEditorClass", questions.EDITOR),
+            ):
+                base = getattr(cls, name)
+                if base is not None:  # an incomplete backend's has no schema editor
+                    setattr(cls, name, questions.with_a_lease(base, asked))
         cls.djpool_insiders = {base.__module__ for base in cls.__mro__}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -552,15 +560,31 @@ class PooledWrapper(_Base):
             self._djpool_part()
         self._djpool_step(super().set_autocommit, *args, **kwargs)
 
-    def _djpool_step(
-        self, step: Callable[..., None], *args: Any, **kwargs: Any
-    ) -> None:
-        """Begin or end a transaction, after which the lease may end."""
+    def djpool_ask(self, asks: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call what asks something of the driver's connection. The lease lasts for it.
+
+        If the last lease has ended early, ask in another one: without a pool, there
+        would still be a connection.
+        """
+        return self._djpool_step(self._djpool_answer, asks, *args, **kwargs)
+
+    def _djpool_answer(
+        self, asks: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if self._djpool_again is not None:
+            self.ensure_connection()
+        return asks(*args, **kwargs)
+
+    def _djpool_step(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do what needs one lease, after which the lease may end: return its result.
+
+        It begins or ends a transaction, or asks something of the driver's connection.
+        """
         try:
             with self._djpool_using:
                 self._djpool_depth += 1
                 try:
-                    step(*args, **kwargs)
+                    return step(*args, **kwargs)
                 finally:
                     self._djpool_depth -= 1
         finally:
@@ -601,12 +625,12 @@ class PooledWrapper(_Base):
     # -- out ---------------------------------------------------------------
 
     def close(self) -> None:
-        self._djpool_again = None
         self._djpool_closing = True
         try:
             super().close()
         finally:
             self._djpool_closing = False
+            self._djpool_again = None  # another thread may have taken the lease first
             self._djpool_owed = 0
 
     def _close(self) -> None:
@@ -695,6 +719,8 @@ class PooledWrapper(_Base):
                 self._djpool_leave(lease)
             finally:
                 self.dec_thread_sharing()
+            if self.djpool_early and not (dead or over):
+                self._djpool_again = lease.pool  # as if the owner had given it back
         finally:
             # Also if an exception has struck just when the lock was taken.
             if not held and using._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
@@ -727,9 +753,10 @@ class PooledWrapper(_Base):
             self.close()
 
     def is_usable(self) -> bool:
-        if self.connection is None and config.pool_of(self) is not None:
-            return False  # it went back; MySQL's backends would ask it anyway
-        return super().is_usable()
+        with self._djpool_using:  # or another thread may take the lease meanwhile
+            if self._djpool_raw is None and config.pool_of(self) is not None:
+                return False  # it went back; MySQL's backends would ask it anyway
+            return super().is_usable()
 
     def close_pool(self) -> None:
         """Does nothing: the pool outlives whoever asks.
@@ -740,7 +767,8 @@ class PooledWrapper(_Base):
 
     def ensure_timezone(self) -> bool:
         self._djpool_again = None
-        changed = super().ensure_timezone()
-        if changed and self.djpool_lease is not None:
-            self._djpool_spoilt = True
+        with self._djpool_using:  # or another thread may take the lease meanwhile
+            changed = super().ensure_timezone()
+            if changed and self.djpool_lease is not None:
+                self._djpool_spoilt = True
         return changed
