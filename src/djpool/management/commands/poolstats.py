@@ -63,7 +63,7 @@ class Command(BaseCommand):
 
     help = (
         "Show the connection pools of this project's running processes on this "
-        "machine, their sum, and what the database servers say."
+        "machine, their sum, and what the database servers say within 5 seconds."
     )
     # A project that cannot start just now is when one wants to look at those that run.
     requires_system_checks = []  # noqa: RUF012 (as Django spells it)
@@ -181,7 +181,7 @@ def _check(
 
 
 def _look(database: str | None, pid: int | None, servers: Servers) -> Report:
-    """Ask the processes, then the servers.
+    """Ask the processes, then the servers, these side by side.
 
     Raises:
         CommandError: There is no such process, or no place to look for any.
