@@ -307,3 +307,17 @@ def test_after_a_failure_they_are_opened_one_by_one() -> None:
     gate.close()
     for thread in threads:
         thread.join(10)
+
+
+def test_who_is_served_leaves_without_a_look_through_the_queue(gate: Gate) -> None:
+    class Unsearched(deque[Waiter]):
+        def remove(self, value: Waiter) -> None:
+            raise AssertionError("a thousand callers may be waiting")
+
+    slot = open_one(gate)
+    threads = [queued(gate) for _ in range(3)]
+    gate.waiters = Unsearched(gate.waiters)
+    for thread, got in threads:
+        gate.lay_down(slot)
+        thread.join(10)
+        assert got == [slot]

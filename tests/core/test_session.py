@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from djpool.core import Lease, Pool, PoolOptions
 from djpool.core.keeper import Keeper
-from djpool.core.session import Change
+from djpool.core.session import MEMORY, Change, any_database
 from djpool.testing.watch import wait_until
 from tests.core.fakes import Clock, FakeDriver, Server, assert_capacity, in_thread
 
@@ -268,3 +269,13 @@ def test_a_session_that_hangs_while_it_is_restored_is_not_waited_for() -> None:
     wait_until(lambda: pool.stats().idle == 4, "all to come back")
     assert_capacity(pool, server)
     pool.close()
+
+
+def test_what_is_remembered_of_statements_is_bounded_in_bytes() -> None:
+    """Also where each character takes four."""
+    judge: Any = any_database()
+    for number in range(2000):
+        judge(f"SELECT '{chr(0x1F600) * 3000}', {number}")
+    assert 0 < sum(map(sys.getsizeof, judge._known)) <= MEMORY
+    judge("SELECT 1")
+    assert "SELECT 1" in judge._known

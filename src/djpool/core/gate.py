@@ -241,9 +241,17 @@ class Gate:
                 # Perhaps what came free for us was announced by nobody, because
                 # whoever laid it down was interrupted after that.
                 self.serve_locked()
-            with contextlib.suppress(ValueError):  # gone, as is usual once served
-                self.waiters.remove(waiter)
-                self.serve_locked()  # the next in the queue may need an alarm
+            if waiter.slot is None:
+                with contextlib.suppress(
+                    ValueError
+                ):  # gone already, if it was told why
+                    self.waiters.remove(waiter)
+                    self.serve_locked()  # the next in the queue may need an alarm
+            elif self.waiters and self.waiters[0] is waiter:
+                # Who let it in was interrupted before that. Who is served leaves
+                # without a look through the queue, which may be long.
+                self.waiters.popleft()
+                self.serve_locked()
             if self.family.several:
                 self.family.tighten_locked()
             if waiter.slot is not None:

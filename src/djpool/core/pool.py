@@ -9,6 +9,7 @@ from typing import Any, final
 
 from djpool.core.checkin import Checkin, Postponed
 from djpool.core.checkout import Checkout
+from djpool.core.clock import passed
 from djpool.core.connections import LINGER, Connections, own_method
 from djpool.core.driver import Driver, NativePool, check_capacity
 from djpool.core.errors import CORE_ERRORS, ErrorKinds, OptionsError
@@ -49,7 +50,7 @@ class Pool:
         *,
         alias: str = "default",
         errors: ErrorKinds = CORE_ERRORS,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = passed,
         keeper: Keeper | None = None,
         facts: Mapping[str, Any] | None = None,
         introduce: Callable[[Any], None] | None = None,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -79,8 +80,9 @@ class MoreThanSettings(Irreparable):
         )
 
 
-# Verdicts remembered, and the longest text of one, in characters: some 4 MB at most.
-MEMORY, LONGEST = 1024, 4096
+# How many verdicts are remembered at most, and the bytes of their texts in all, and of
+# one. Python may need four bytes for each character.
+VERDICTS, MEMORY, LONGEST = 1024, 4 * 1024 * 1024, 16 * 1024
 
 # The first two words of a statement, after parentheses.
 _FIRST_WORDS = re.compile(r"[\s(]*([^\W\d][\w$]*)?\s*([^\W\d][\w$]*)?")
@@ -214,6 +216,7 @@ class Statements:
         }
         self._telling = (*self.telling, *self._markers)
         self._known: dict[Any, int] = {}
+        self._size = 0  # of the texts in there, in bytes
 
     def __call__(self, statement: Any) -> int:
         """Return what a statement may do: the bits of `Change` and `Trace`.
@@ -235,9 +238,13 @@ class Statements:
         verdict = self._at_first_sight(text)
         if verdict is None:
             verdict = self._of_text(text)
-        if len(text) <= LONGEST and isinstance(statement, str):
-            if len(self._known) >= MEMORY:
+        size = sys.getsizeof(text)
+        if size <= LONGEST and isinstance(statement, str):
+            if len(self._known) >= VERDICTS or self._size + size > MEMORY:
                 self._known.clear()  # simple, and soon full again
+                self._size = 0
+            # Threads may count one less now and then; there are never more verdicts.
+            self._size += size
             self._known[statement] = verdict
         return verdict
 
