@@ -354,6 +354,9 @@ def test_logins_with_a_former_password_stop(
         admin.execute(f"ALTER ROLE {role} PASSWORD 'new'")
         connections.settings[alias]["PASSWORD"] = "new"
         ask(alias)
+        # A login that is just going on would fail of what comes now.
+        wait_until(lambda: djpool.stats(alias).size == 2, "min_size")
+        wait_until(lambda: djpool.stats(alias).opening == 0, "the logins to end")
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
             [role],

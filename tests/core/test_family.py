@@ -296,7 +296,7 @@ def test_under_load_there_are_never_more_than_max_size(
 
 def test_an_exception_anywhere_costs_no_place() -> None:
     """While the settings change, and while room is made."""
-    for at in range(1, 400):
+    for at in range(1, 2000):
         site = Site(max_size=1)
         site.ask()
         site.settings = 1

@@ -7,13 +7,14 @@ thread ends, whatever the garbage collector does. So a dead owner announces itse
 from __future__ import annotations
 
 import concurrent.futures.thread
+import gc
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from djpool.core.slot import Entry
 
@@ -36,6 +37,31 @@ _TELLS = {
 }
 # Whose code runs there while a thread tells, unless somebody else wants to be told.
 _TELLING = ("concurrent.futures.", "asyncio.", "asgiref.", "threading", "queue")
+
+
+# Guards the collector's switch in `_frames()`.
+_looks = threading.Lock()
+
+
+def _frames() -> dict[int, FrameType]:
+    """What each thread is doing; nothing if that cannot be said at the moment."""
+    if sys.version_info >= (3, 11, 5):
+        return sys._current_frames()  # noqa: SLF001 (the documented way)
+    # Before, it holds the interpreter's lock of threads, which starting a thread waits
+    # for with the GIL. If it collects garbage meanwhile, a finaliser may let go of the
+    # GIL, and all threads stand still: https://github.com/python/cpython/issues/106883
+    if not _looks.acquire(blocking=False):
+        return {}
+    try:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()  # noqa: SLF001 (the documented way)
+        finally:
+            if collects:
+                gc.enable()
+    finally:
+        _looks.release()
 
 
 class Owner:
@@ -65,7 +91,7 @@ class Owner:
         say so. False if that is not known.
         """
         loops = (_THREAD_POOL, *others)
-        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 (the documented way)
+        frame = _frames().get(self.ident)
         told = False
         while frame is not None:
             code = frame.f_code
