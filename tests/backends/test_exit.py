@@ -95,7 +95,9 @@ LATE = """
     def query(where):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-            print(where, cursor.fetchone()[0], flush=True)
+            # In one piece, as threads do not wait for each other's lines.
+            sys.stdout.write(f"{{where}} {{cursor.fetchone()[0]}}\\n")
+            sys.stdout.flush()
         if where != "atexit":
             connection.close()
     atexit.register(query, "atexit")

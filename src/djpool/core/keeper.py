@@ -80,6 +80,7 @@ class Keeper:
         #: A thread for what takes a moment, and need not keep anybody waiting.
         self.aside = Aside()
         self._forked = False  # this is a child, and the pools are its parent's
+        self._ends = False
 
     def watch(self, pool: Pool) -> None:
         """Look after `pool` from now on. Does nothing the second time.
@@ -123,6 +124,10 @@ class Keeper:
     def nudge(self, pool: weakref.ref[Pool]) -> None:
         """Look at a pool now. May be called from a finaliser."""
         self._inbox.put(pool)
+
+    def end(self) -> None:
+        """Begin nothing any more: the process ends, whatever its threads do."""
+        self._ends = True
 
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
@@ -202,6 +207,8 @@ class Keeper:
             self._begin(whole)
 
     def _begin(self, chore: Chore) -> None:
+        if self._ends:
+            return
         if chore.runs:
             chore.again = True
             return

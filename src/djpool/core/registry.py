@@ -40,7 +40,7 @@ class Registry:
         self._pools: dict[str, Pools] = {}
         self._families: dict[str, Family] = {}
         self._look_round_at = float("-inf")
-        atexit.register(self.close_all)
+        atexit.register(self._at_exit)
         os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def find(self, alias: str, identity: Any) -> Pool | None:
@@ -208,9 +208,13 @@ class Registry:
             self.keeper.see_off(pool)
 
     def close_all(self, timeout: float = 0.0) -> None:
-        """Close every pool and forget them, as `close()` does. Also called at exit."""
+        """Close every pool and forget them, as `close()` does."""
         for alias in {*list(self._pools), *list(self._families)}:
             self.close(alias, timeout)
+
+    def _at_exit(self) -> None:
+        self.keeper.end()
+        self.close_all()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's pools. Python calls this in every child of its own."""
