@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -66,3 +70,45 @@ def test_a_thread_is_idle_once_its_job_is_done() -> None:
 def is_idle(who: owner.Owner, idle: bool) -> bool:
     """Whether it is, or is not."""
     return who.is_idle() is idle
+
+
+LOOKS = """
+    import gc, threading, time
+    from djpool.core.owner import current_owner
+
+    class Finalised:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            time.sleep(0.0001)  # without the GIL
+
+    gc.set_threshold(50, 1, 1)
+    here, ends = current_owner(), time.monotonic() + 1.0
+
+    def look():
+        while time.monotonic() < ends:
+            Finalised()
+            for _ in range(10):
+                here.is_idle()
+
+    def start():
+        while time.monotonic() < ends:
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+
+    for work in (look, look, start, start):
+        threading.Thread(target=work).start()
+"""
+
+
+def test_to_ask_what_threads_do_brings_none_to_a_stand() -> None:
+    """While others start, and finalisers of what is collected let go of the GIL."""
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LOOKS)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0
