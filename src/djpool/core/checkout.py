@@ -51,6 +51,7 @@ class Checkout:
         """
         if not self._is_refused_anyway():
             self._help_itself()
+            self._reclaim.what_is_lost()  # and what the collector has found meanwhile
         if patience:
             self._refuse_the_hopeless()
         else:
