@@ -42,7 +42,6 @@ class Checkout:
         self._gate = connections.gate
         self._clock = connections.clock
         self._early = connections.options.release == "transaction"
-        self._looked_at = float("-inf")  # when a caller last helped itself
 
     def queue(self, patience: float) -> Slot:
         """A slot that was free, or is the right to open a connection.
@@ -51,7 +50,6 @@ class Checkout:
         """
         if not self._is_refused_anyway():
             self._help_itself()
-            self._reclaim.what_is_lost()  # and what the collector has found meanwhile
         if patience:
             self._refuse_the_hopeless()
         else:
@@ -62,24 +60,23 @@ class Checkout:
         """True if too many wait already, and a caller helped itself a moment ago."""
         with self._gate.lock:
             crowded = self._gate.crowded
-        return crowded and 0 <= self._clock() - self._looked_at < MOMENT
+        return crowded and 0 <= self._clock() - self._reclaim.sought_at < MOMENT
 
     def _help_itself(self) -> None:
         """Take back what can be: the upkeep may be late, or not run at all."""
-        self._looked_at = self._clock()
+        reclaim, now = self._reclaim, self._clock()
+        since, reclaim.sought_at = now - reclaim.sought_at, now
         if self._gate.counters.opened:
             self._connections.watch()
         with by_another_thread():  # whose handlers may be slow: this one is in a hurry
-            self._reclaim.what_is_lost()
-            self._reclaim.what_is_over()
-        before, self._reclaim.sought_at = self._reclaim.sought_at, self._looked_at
-        since = self._looked_at - before
-        if not self._early and since < IN_USE_PAUSE:
-            return  # what threads do takes a moment to look at
-        again = self._reclaim.what_is_loose()
-        # Somebody is to look again later, and goes on looking while others wait.
-        if again is not None and since >= again:
-            self._connections.nudge()
+            reclaim.what_is_over()
+            # In request mode, what threads do takes a moment to look at.
+            if self._early or since >= IN_USE_PAUSE:
+                again = reclaim.what_is_loose(coming=1)
+                # Somebody is to look again later, and goes on while others wait.
+                if again is not None and since >= again:
+                    self._connections.nudge()
+            reclaim.what_is_lost()  # last: the collector may have run meanwhile
 
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """`make_sound()`, and again where that failed and waiting can help."""

@@ -89,7 +89,7 @@ class Reclaim:
                 self._checkin.take_back(slot)
         return pause
 
-    def what_is_loose(self) -> float | None:
+    def what_is_loose(self, *, coming: int = 0) -> float | None:
         """End leases that nothing needs at the moment; when to look again.
 
         In transaction mode, each that nothing needs between two statements. Usually it
@@ -100,6 +100,7 @@ class Reclaim:
         In request mode, while somebody waits, those of threads that are at rest: they
         wait for a job, or for an event loop. What goes on there may wait in turn for
         the threads that wait for a connection: the loop's executor has only a few.
+        `coming` are about to wait, and in no queue yet.
         """
         gate = self._connections.gate
         early = self._connections.options.release == "transaction"
@@ -110,7 +111,7 @@ class Reclaim:
                 for each in list(self._connections.books)
                 if each.owner is not None and not each.owner.ended
             ]
-            needed = len(gate.waiters) + 1  # one more may be about to wait
+            needed = len(gate.waiters) + coming
         wanted = False
         for reference in references:
             lease: Lease | None = reference() if reference is not None else None
