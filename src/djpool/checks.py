@@ -151,7 +151,7 @@ class PooledValidation(_Base):
     """Mixed into a backend's `DatabaseValidation`, before it."""
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
-        wrapper: PooledWrapper = self.connection  # type: ignore[assignment]
+        wrapper: PooledWrapper = self.connection  # type: ignore[assignment]  # which this is mixed in for
         own = check_alias(wrapper)
         registered: set[Any] = set(registry.registered_checks)
         messages = [] if check_pools in registered else own

@@ -125,6 +125,8 @@ class Request:
 
     def leased(self, lease: Lease) -> None:
         """One of its Django connections has the lease."""
+        if lease.pool.traces:
+            lease.tell(f"request {self.path!r}")
         if self.over and not lease.pool.releases_early:
             # Something goes on after the end, for which nobody will clean up.
             lease.forsake_soon()
@@ -180,8 +182,6 @@ def current() -> Request | None:
 def leased(lease: Lease, request: Request | None) -> None:
     """A lease has begun, in a request or in none."""
     if request is not None:
-        if lease.pool.traces:
-            lease.tell(f"request {request.path!r}")
         request.leased(lease)
     elif is_serving():
         # A handler of the log, or a receiver of a signal, in a thread of djpool's:

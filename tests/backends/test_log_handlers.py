@@ -91,23 +91,31 @@ class Blocking(logging.Handler):
         self.may_end.wait(60)
 
 
+@contextmanager
+def blocking(handler: Blocking, alias: str) -> Iterator[None]:
+    """Have a handler blocked by what it is told of one pool, until the block's end."""
+    with handling(handler):
+        try:
+            leave_one_behind(alias)
+            assert handler.began.wait(30)
+            yield
+            assert not handler.may_end.is_set()
+        finally:
+            handler.may_end.set()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nobody_waits_for_one_that_blocks(engine: str, make_alias: MakeAlias) -> None:
     """Neither whose pool it is told of, nor another one's."""
     first = pooled(engine, make_alias, max_size=1, timeout=20)
     other = pooled(engine, make_alias, max_size=1, timeout=20)
     handler = Blocking()
-    with handling(handler):
-        try:
-            leave_one_behind(first)
-            assert handler.began.wait(30)
-            for alias in (first, other):
-                leave_one_behind(alias)
-                one(connections[alias])
-                connections[alias].close()
-                assert not handler.may_end.is_set()
-        finally:
-            handler.may_end.set()
+    with blocking(handler, first):
+        for alias in (first, other):
+            leave_one_behind(alias)
+            one(connections[alias])
+            connections[alias].close()
+            assert not handler.may_end.is_set()
     assert djpool.stats(first).reclaimed_total == 2
     assert djpool.stats(other).reclaimed_total == 1
 
@@ -132,14 +140,7 @@ def test_nobody_waits_for_one_that_blocks_after_a_query(
 ) -> None:
     """The one connection that there is goes back after the query."""
     alias = pooled(engine, make_alias, max_size=1, timeout=20, release=release)
-    handler = QueryingAndBlocking(alias)
-    with handling(handler):
-        try:
-            leave_one_behind(alias)
-            assert handler.began.wait(30)
-            one(connections[alias])
-            connections[alias].close()
-            assert not handler.may_end.is_set()
-        finally:
-            handler.may_end.set()
+    with blocking(QueryingAndBlocking(alias), alias):
+        one(connections[alias])
+        connections[alias].close()
     assert djpool.stats(alias).timeouts_total == 0

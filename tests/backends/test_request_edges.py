@@ -44,6 +44,14 @@ from tests.backends.kinds import run
 ask: Callable[[], object] = object
 
 
+def ask_of(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have views and their surroundings query this alias."""
+    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
+    monkeypatch.setattr(
+        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
+    )
+
+
 class Closing(HttpResponse):
     """Asks when the server closes it."""
 
@@ -225,11 +233,7 @@ def serve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[], list[object]]]:
     alias = pooled(engine, make_alias, max_size=2, timeout=10, release=release)
-    wrapper = connections[alias]
-    only = " FROM DUAL" if wrapper.vendor == "oracle" else ""
-    monkeypatch.setattr(
-        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
-    )
+    ask_of(alias, monkeypatch)
     if "receiver" in kind:
         request_finished.connect(receive)
     if kind == "early-receiver":
@@ -299,10 +303,7 @@ def test_one_connection_serves_requests_of_two_threads(
 ) -> None:
     """Eight at once: none waits for what another thread of its own request has."""
     alias = pooled(engine, make_alias, max_size=1, timeout=20, release=release)
-    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
-    monkeypatch.setattr(
-        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
-    )
+    ask_of(alias, monkeypatch)
 
     async def serve() -> list[int]:
         handler = ASGIHandler()
@@ -354,10 +355,7 @@ def test_requests_that_wait_for_the_loop_s_executor_hold_up_nobody_in_it(
 ) -> None:
     """All of its threads wait for a connection, and who has one for such a thread."""
     alias = pooled(engine, make_alias, max_size=2, timeout=20)
-    only = " FROM DUAL" if connections[alias].vendor == "oracle" else ""
-    monkeypatch.setattr(
-        f"{__name__}.ask", lambda: run(connections[alias], f"SELECT 1{only}")
-    )
+    ask_of(alias, monkeypatch)
 
     async def serve() -> list[int]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3))

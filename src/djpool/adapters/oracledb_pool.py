@@ -33,6 +33,7 @@ from djpool.adapters.oracledb_inside import (
 from djpool.core.errors import OptionsError
 from djpool.core.options import PoolOptions
 from djpool.core.slot import Slot
+from djpool.core.workers import run_apart
 
 # djpool's gate keeps the bounds, also while it replaces a session.
 SETTINGS: dict[str, Any] = {
@@ -251,13 +252,7 @@ class OracleNativePool:
 
 def _close(native: SessionPool) -> None:
     # Waits for a connect that is under way, which has its deadline.
-    closer = threading.Thread(target=native.inside.close, args=[FORCE], daemon=True)
-    try:
-        closer.start()
-    except RuntimeError:
-        native.inside.close(FORCE)
-    else:
-        closer.join(0.1)
+    run_apart(functools.partial(native.inside.close, FORCE), 0.1)
 
 
 def _in_daemon(make: Callable[[], SessionPool]) -> SessionPool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from typing import Any
 
 import psycopg
@@ -23,6 +22,7 @@ from djpool.adapters.kept import Kept, Topic
 from djpool.core.errors import OptionsError
 from djpool.core.options import PoolOptions
 from djpool.core.slot import Entry, Slot
+from djpool.core.workers import run_apart
 
 # Long enough never to come due; psycopg_pool has no word for "never", and
 # infinity overflows its scheduler. djpool's own limits apply.
@@ -128,13 +128,7 @@ class PsycopgNativePool:
             with contextlib.suppress(PoolClosed, RuntimeError):
                 self.native.open()
 
-        opener = threading.Thread(target=run, daemon=True)
-        try:
-            opener.start()
-        except RuntimeError:
-            run()
-        else:
-            opener.join()
+        run_apart(run)
         self._opened = True
 
     def take(self, slot: Slot) -> None:

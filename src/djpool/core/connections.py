@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 from djpool.core.driver import Driver, NativePool
 from djpool.core.errors import without_frames
@@ -33,6 +33,18 @@ JITTER = 0.25
 LINGER = 1.0
 # After a login was refused, before it is tried again with what is in force by then.
 RENEWAL_PAUSE = 0.1
+
+
+class _Gauges(TypedDict):
+    """Numbers of one moment, by their names in `PoolStats`."""
+
+    min_size: int
+    max_size: int
+    size: int
+    idle: int
+    in_use: int
+    opening: int
+    waiting: int
 
 
 class Connections:
@@ -450,23 +462,15 @@ class Connections:
         These are the pool's, and those of the pools of former settings.
         """
         family = self.gate.family
-        idle = waiting = size = opening = 0
         counted: list[Counters] = []
         entries: list[Entry] = []
         # Copied here, and summed below: the collector may run wherever something is
         # made, and the lock is not to be held meanwhile.
         with family.lock:
-            members = family.members  # none if all have gone
-            for each in members:
-                gate = each.gate
-                idle += len(gate.free)
-                waiting += len(gate.waiters)
-                size += gate.size
-                opening += gate.opening
-                counted.append(gate.counters.copy())
+            for each in family.members:
+                counted.append(each.gate.counters.copy())
                 entries += each.books
-            head = members[0] if members else self
-            min_size, max_size = head.gate.min_size, head.gate.max_size
+            head, gauges = self._gauges_locked()
             counters = family.past.copy()
         for more in counted:
             counters.absorb(more)
@@ -484,13 +488,7 @@ class Connections:
             vendor=head.driver.vendor,
             implementation="fallback" if head.native is None else "native",
             pid=os.getpid(),
-            min_size=min_size,
-            max_size=max_size,
-            size=size,
-            idle=idle,
-            in_use=size - idle - opening,
-            opening=opening,
-            waiting=waiting,
+            **gauges,
             acquired_total=acquired,
             waited_total=counters.waited,
             timeouts_total=counters.timeouts,
@@ -517,32 +515,36 @@ class Connections:
         Unlike `stats()`, this does not look at each connection.
         """
         family = self.gate.family
-        idle = waiting = size = opening = 0
         with family.lock:
-            members = family.members
             timeouts, rejected = family.past.timeouts, family.past.rejected
-            for each in members:
-                gate = each.gate
-                idle += len(gate.free)
-                waiting += len(gate.waiters)
-                size += gate.size
-                opening += gate.opening
-                timeouts += gate.counters.timeouts
-                rejected += gate.counters.rejected
-            head = members[0] if members else self
-            min_size, max_size = head.gate.min_size, head.gate.max_size
+            for each in family.members:
+                timeouts += each.gate.counters.timeouts
+                rejected += each.gate.counters.rejected
+            _head, gauges = self._gauges_locked()
         return replace(
-            recent,
-            min_size=min_size,
-            max_size=max_size,
-            size=size,
-            idle=idle,
-            in_use=size - idle - opening,
-            opening=opening,
-            waiting=waiting,
-            timeouts_total=timeouts,
-            rejected_total=rejected,
+            recent, **gauges, timeouts_total=timeouts, rejected_total=rejected
         )
+
+    def _gauges_locked(self) -> tuple[Connections, _Gauges]:
+        """Whose settings are in force, and the alias's numbers of this moment."""
+        idle = waiting = size = opening = 0
+        members = self.gate.family.members  # none if all have gone
+        for each in members:
+            gate = each.gate
+            idle += len(gate.free)
+            waiting += len(gate.waiters)
+            size += gate.size
+            opening += gate.opening
+        head = members[0] if members else self
+        return head, {
+            "min_size": head.gate.min_size,
+            "max_size": head.gate.max_size,
+            "size": size,
+            "idle": idle,
+            "in_use": size - idle - opening,
+            "opening": opening,
+            "waiting": waiting,
+        }
 
 
 def own_method(driver: Driver, name: str) -> Callable[..., Any] | None:

@@ -242,9 +242,8 @@ class Gate:
                 # whoever laid it down was interrupted after that.
                 self.serve_locked()
             if waiter.slot is None:
-                with contextlib.suppress(
-                    ValueError
-                ):  # gone already, if it was told why
+                # It is gone already if it was told why it gets none.
+                with contextlib.suppress(ValueError):
                     self.waiters.remove(waiter)
                     self.serve_locked()  # the next in the queue may need an alarm
             elif self.waiters and self.waiters[0] is waiter:

@@ -27,8 +27,8 @@ class JobLoop(NamedTuple):
 
 
 _THREAD_POOL = JobLoop(
-    concurrent.futures.thread._worker.__code__,  # noqa: SLF001
-    concurrent.futures.thread._WorkItem.run.__code__,  # noqa: SLF001
+    concurrent.futures.thread._worker.__code__,  # noqa: SLF001 (no public name)
+    concurrent.futures.thread._WorkItem.run.__code__,  # noqa: SLF001 (no public name)
 )
 # In which it tells what came of a job.
 _TELLS = {
@@ -77,7 +77,7 @@ class Owner:
         self.ident = threading.get_ident()
         # threading.current_thread() would make up one where a finaliser asks, in a
         # thread that has hardly begun or is about to end, and leave it there for ever.
-        thread = threading._active.get(self.ident)  # type: ignore[attr-defined]  # noqa: SLF001
+        thread = threading._active.get(self.ident)  # type: ignore[attr-defined]  # noqa: SLF001 (see above)
         self.name = "(unknown)" if thread is None else thread.name
         self.ended = False
         #: Whether it tells the log's handlers, whose leases are nothing to tell of.

@@ -375,9 +375,8 @@ class Pool:
             if each.gate.tight:
                 # What is surplus is not laid back.
                 each.sweep(lambda _entry: None)
-        if self._keeper is not None:
-            connections.watch()
-            self.nudge()
+        connections.watch()
+        self.nudge()
 
     def drain(self) -> None:
         """Replace every connection: idle ones at once, others when they come back."""

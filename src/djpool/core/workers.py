@@ -26,6 +26,20 @@ def is_the_end(error: RuntimeError) -> bool:
     )
 
 
+def run_apart(work: Work, patience: float | None = None) -> None:
+    """Do `work` in a daemon thread, and wait for it, for so many seconds at most.
+
+    In the calling thread where no other can be started.
+    """
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work()
+    else:
+        thread.join(patience)
+
+
 class Workers:
     """As many daemon threads as there are things to do at the same time.
 

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from djpool import config, credentials
+from djpool.core.errors import in_one_line
 
 # Seconds for the answers of all servers together.
 PATIENCE = 5.0
@@ -223,7 +224,7 @@ def _note(aliases: Iterable[str], reason: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_one_line(error) or type(error).__name__
 
 
 def server_figures(connection: BaseDatabaseWrapper) -> ServerFigures | None:
