@@ -128,3 +128,46 @@ def test_queries_after_the_main_thread_s_end(
         ["", "atexit 1", "executor 1", "thread 1", *(["main 1"] if early else [])]
     )
     assert run.stderr == ""
+
+
+UPKEEP = """
+    import atexit, sys, threading, time
+    def tell():
+        names = sorted(thread.name for thread in threading.enumerate())
+        sys.stdout.write(" ".join(name for name in names if "djpool" in name))
+    atexit.register(tell)  # to run after djpool's own
+    import django
+    from django.conf import settings
+    from django.db.backends.sqlite3.base import Database
+    settings.configure(USE_TZ=True, DATABASES={{"default": {database!r}}})
+    django.setup()
+    from django.db import connection
+    connect, begun = Database.connect, threading.Event()
+    def slow(*args, **options):
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            time.sleep({seconds})
+        return connect(*args, **options)
+    Database.connect = slow
+    connection.ensure_connection()
+    connection.close()
+    assert begun.wait(10)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(0.1, ""), (60, "djpool-upkeep")], ids=["slow", "silent"]
+)
+def test_no_upkeep_runs_beside_the_interpreter_s_end(
+    seconds: float, left: str, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """Threads that run then can crash the process, and did on Python 3.11.
+
+    What a server that does not answer keeps busy is left alone.
+    """
+    database = database_of("sqlite3", tmp_path, postgres, max_size=4, min_size=4)
+    began = time.monotonic()
+    run = execute(UPKEEP.format(database=database, seconds=seconds))
+    assert run.stdout == left
+    assert run.stderr == ""
+    assert time.monotonic() - began < 10

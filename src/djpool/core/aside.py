@@ -52,9 +52,14 @@ class Aside:
             raise
         return True
 
-    def end(self) -> None:
-        """End the thread after what it does now; the next thing starts another."""
+    def end(self) -> threading.Thread | None:
+        """End the thread after what it does now; the next thing starts another.
+
+        Returns the thread, if there is one.
+        """
+        thread = self._thread
         self._inbox.put(_end)
+        return thread
 
     def after_fork(self) -> None:
         """In a forked child: do nothing any more. Takes no lock."""

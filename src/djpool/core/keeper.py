@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from djpool.core.aside import Aside
 from djpool.core.options import LONGEST
 from djpool.core.telling import in_a_serving_thread, teller
-from djpool.core.workers import Workers, is_the_end
+from djpool.core.workers import Workers, is_the_end, join
 
 if TYPE_CHECKING:
     from djpool.core.pool import Pool
@@ -68,10 +68,11 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._told = False  # that no thread can be started
         # Pools to look at, and chores that have ended, with the seconds until the next
-        # time. SimpleQueue, because finalisers put into it, wherever they run.
-        self._inbox: queue.SimpleQueue[weakref.ref[Pool] | tuple[Chore, float]] = (
-            queue.SimpleQueue()
-        )
+        # time; None to wake the thread. SimpleQueue, because finalisers put into it,
+        # wherever they run.
+        self._inbox: queue.SimpleQueue[
+            weakref.ref[Pool] | tuple[Chore, float] | None
+        ] = queue.SimpleQueue()
         # The thread's own: the whole upkeep of each pool, and the part that callers may
         # be waiting for, which is done beside the whole if that takes its time.
         self._chores: dict[weakref.ref[Pool], tuple[Chore, Chore]] = {}
@@ -94,7 +95,7 @@ class Keeper:
             if known and alive:
                 return
             self._pools.add(pool)
-            if not alive:
+            if not (alive or self._ends):
                 told = self._start_locked()
         if told:
             logger.warning(
@@ -125,9 +126,19 @@ class Keeper:
         """Look at a pool now. May be called from a finaliser."""
         self._inbox.put(pool)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Begin nothing any more: the process ends, whatever its threads do."""
         self._ends = True
+
+    def end(self, patience: float) -> None:
+        """End the threads, after what they do now; wait for so many seconds at most.
+
+        What they might run beside the interpreter's end can bring it to a crash.
+        """
+        self._ends = True
+        threads = [*self._workers.end(), self._thread, self.aside.end()]
+        self._inbox.put(None)
+        join([each for each in threads if each], patience)
 
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
@@ -152,8 +163,9 @@ class Keeper:
 
     def _goes_on(self) -> bool:
         with self._lock:
-            if self._pools or any(
-                each.runs for both in self._chores.values() for each in both
+            if not self._ends and (
+                self._pools
+                or any(each.runs for both in self._chores.values() for each in both)
             ):
                 return True
             self._thread = None
@@ -167,7 +179,7 @@ class Keeper:
             while True:
                 if isinstance(news, tuple):
                     self._done(*news)
-                else:
+                elif news is not None:
                     self._look_at(news)
                 news = self._inbox.get(timeout=0.0)
         except queue.Empty:

@@ -24,6 +24,8 @@ from djpool.core.pool import Pool
 
 # Seconds between two looks for aliases that are no more, when pools are made.
 LOOK_ROUND = 10.0
+# For so many seconds at most the process's end waits for the upkeep's.
+_EXIT_SECONDS = 0.3
 
 Pools = tuple[tuple[Any, Pool], ...]
 
@@ -213,8 +215,9 @@ class Registry:
             self.close(alias, timeout)
 
     def _at_exit(self) -> None:
-        self.keeper.end()
+        self.keeper.stop()
         self.close_all()
+        self.keeper.end(_EXIT_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's pools. Python calls this in every child of its own."""

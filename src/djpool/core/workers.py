@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
+import time
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from djpool.core.telling import in_a_serving_thread
 
@@ -40,6 +43,17 @@ def run_apart(work: Work, patience: float | None = None) -> None:
         thread.join(patience)
 
 
+def join(threads: Iterable[threading.Thread], patience: float) -> None:
+    """Wait for the end of them all, for so many seconds at most."""
+    deadline = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
+
+
+def _nothing() -> None:
+    """The work of a thread that is to end."""
+
+
 class Workers:
     """As many daemon threads as there are things to do at the same time.
 
@@ -51,6 +65,8 @@ class Workers:
         # Those of threads that have nothing to do. Whoever takes one out has the
         # thread, be it to give it work or to end it.
         self._idle: deque[_Inbox] = deque()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._ends = False
         self._forked = False  # this is a child, and the threads its parent's
 
     def do(self, work: Work) -> None:
@@ -63,10 +79,20 @@ class Workers:
             inbox = self._idle.pop()
         except IndexError:
             inbox = queue.SimpleQueue()
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(inbox,), name=self._name, daemon=True
-            ).start()
+            )
+            thread.start()
+            self._threads.add(thread)
         inbox.put(work)
+
+    def end(self) -> list[threading.Thread]:
+        """End every thread after what it does now; the threads."""
+        self._ends = True
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().put(_nothing)
+        return list(self._threads)
 
     def after_fork(self) -> None:
         """In a forked child: end nothing any more. Takes no lock."""
@@ -82,11 +108,9 @@ class Workers:
                 # not end: Python's threading has forgotten them.
                 while self._forked:
                     inbox.get()
-                try:
-                    self._idle.remove(inbox)
-                except ValueError:
-                    continue  # somebody has just taken it, or it never lay there
-                return
+                if self._resigns(inbox):
+                    return
+                continue
             try:
                 work()
             except Exception:
@@ -94,3 +118,13 @@ class Workers:
                 logger.exception("in the thread %r", self._name)
             del work  # or it would keep what it had alive until the next
             self._idle.append(inbox)
+            if self._ends and self._resigns(inbox):
+                return
+
+    def _resigns(self, inbox: _Inbox) -> bool:
+        """Wait for no work any more; False if somebody has just had the thread."""
+        try:
+            self._idle.remove(inbox)
+        except ValueError:
+            return False
+        return True
