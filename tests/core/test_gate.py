@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -241,9 +242,10 @@ def test_while_it_is_suspended_nobody_is_told(wide: Gate) -> None:
 
 def test_who_was_first_is_first_again(wide: Gate) -> None:
     wide.suspend()
+    waiter = Waiter(time.monotonic())
     later, got_later = queued(wide)
     earlier: list[Any] = []
-    thread = in_thread(lambda: earlier.append(wide.queue(30, first=True)))
+    thread = in_thread(lambda: earlier.append(wide.queue(30, waiter)))
     wait_until(lambda: len(wide.waiters) == 2, "the other to queue")
     wide.resume()
     thread.join(10)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import threading
+import time
 
 from djpool.core.connections import Connections
-from djpool.core.errors import in_one_line, without_frames
-from djpool.core.gate import Refused
+from djpool.core.errors import without_frames
+from djpool.core.gate import Refused, Waiter
+from djpool.core.opening import Opener
 from djpool.core.owner import current_owner
 from djpool.core.reclaim import IN_USE_PAUSE, Reclaim
 from djpool.core.refusals import MOMENT, Refusals
@@ -15,13 +15,9 @@ from djpool.core.slot import Slot, is_held
 from djpool.core.stats import CloseCause
 from djpool.core.telling import by_another_thread
 
-logger = logging.getLogger("djpool.pool")
-
 # How long a caller waits for a server that is full, or about to start, to take one
 # more; after that it is told so.
 FULL_PATIENCE = 2.0
-# A connect that fails as late as this before its deadline fails because of that.
-OUT_OF_TIME = 0.05
 
 
 class Checkout:
@@ -33,10 +29,12 @@ class Checkout:
     def __init__(
         self,
         connections: Connections,
+        opener: Opener,
         refusals: Refusals,
         reclaim: Reclaim,
     ) -> None:
         self._connections = connections
+        self._opener = opener
         self._refusals = refusals
         self._reclaim = reclaim
         self._gate = connections.gate
@@ -93,9 +91,10 @@ class Checkout:
                     until = deadline  # what it failed of may be why
                 turn = None
                 if patience and until > now:
-                    turn, _ = self._try_queue(until - now, first=True)
+                    waiter = self._waiting_since(deadline - patience)
+                    turn, _ = self._try_queue(until - now, waiter)
                 if turn is None:
-                    self.share(error, deadline)
+                    self._opener.share(error, deadline)
                     raise
             slot = turn
 
@@ -106,24 +105,34 @@ class Checkout:
         opening one in its place. It never sleeps.
         """
         connections = self._connections
-        try:
-            while not slot.opening:
-                # Without an entry, the native pool had lost its connection.
-                if slot.entry is not None:
-                    cause = connections.fault(slot.entry, deadline)
-                    if cause is None:
-                        return slot
-                    connections.close(slot, cause)
-                slot = self._go_on(slot, patience, deadline)
-            if self._clock() > deadline:  # spent on queueing, pinging and closing
-                with self._gate.lock:
-                    self._gate.counters.timeouts += 1
-                raise self._refusals.error(Refused.TIMEOUT, connections.options.timeout)
-            connections.open(slot, deadline)
-        except BaseException:
-            connections.discard(slot, CloseCause.BROKEN)
-            raise
-        return slot
+        while True:
+            try:
+                while not slot.opening:
+                    # Without an entry, the native pool had lost its connection.
+                    if slot.entry is not None:
+                        cause = connections.fault(slot.entry, deadline)
+                        if cause is None:
+                            return slot
+                        connections.close(slot, cause)
+                    slot = self._go_on(slot, patience, deadline)
+                if self._clock() > deadline:  # spent on queueing, pinging and closing
+                    with self._gate.lock:
+                        self._gate.counters.timeouts += 1
+                    raise self._refusals.error(
+                        Refused.TIMEOUT, connections.options.timeout
+                    )
+                waiter = self._waiting_since(deadline - patience)
+                mine: Slot | None = slot
+                if patience and self._gate.others_may_come_first():
+                    mine = self._opener.open_beside(slot, deadline, waiter)
+                if mine is not None:
+                    slot = mine
+                    connections.open(slot, deadline)
+                    return slot
+            except BaseException:
+                connections.discard(slot, CloseCause.BROKEN)
+                raise
+            slot = self._queue(deadline - self._clock(), patience, waiter)
 
     def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """After the connection of this slot was closed: another turn."""
@@ -137,12 +146,18 @@ class Checkout:
             if other is not None:
                 self._connections.abandon(other)
             raise
-        seconds = deadline - self._clock()
-        return self._queue(seconds, self._connections.options.timeout, first=True)
+        waiter = self._waiting_since(deadline - patience)
+        return self._queue(deadline - self._clock(), patience, waiter)
 
-    def _queue(self, seconds: float, patience: float, *, first: bool = False) -> Slot:
+    def _waiting_since(self, arrival: float) -> Waiter:
+        """A place in the queue for who came then, by the pool's clock."""
+        return Waiter(time.monotonic() - max(self._clock() - arrival, 0.0))
+
+    def _queue(
+        self, seconds: float, patience: float, waiter: Waiter | None = None
+    ) -> Slot:
         """Queue for a slot; `patience` is for the message if none comes."""
-        slot, why = self._try_queue(seconds, first=first)
+        slot, why = self._try_queue(seconds, waiter)
         if slot is not None:
             return slot
         if isinstance(why, BaseException):
@@ -150,12 +165,12 @@ class Checkout:
         raise self._refusals.error(why, patience)
 
     def _try_queue(
-        self, seconds: float, *, first: bool
+        self, seconds: float, waiter: Waiter | None
     ) -> tuple[Slot | None, Refused | BaseException]:
         """Queue for a slot; return it, or None and why there is none."""
         turn: Slot | Refused | BaseException = Refused.TIMEOUT
         try:
-            turn = self._gate.queue(seconds, first=first)
+            turn = self._gate.queue(seconds, waiter)
             if isinstance(turn, Slot):
                 self._connections.take_native(turn)
                 return turn, Refused.TIMEOUT
@@ -164,22 +179,6 @@ class Checkout:
                 self._connections.abandon(turn)
             raise
         return None, turn
-
-    def share(self, error: Exception, deadline: float) -> None:
-        """A connect failed: tell of it, in the log and to those who wait for it."""
-        outage = self._connections.outage
-        # When the process ends, drivers close what they have before djpool does.
-        ends = self._gate.closed or not threading.main_thread().is_alive()
-        if not ends and outage.is_news():
-            logger.warning(
-                "pool %r: no connection can be opened: %s",
-                self._connections.name,
-                in_one_line(error),
-            )
-        # One that fails may have had bad luck; a second one did not. And who ran out of
-        # time says nothing about the time that others have.
-        if outage.failures > 1 and self._clock() < deadline - OUT_OF_TIME:
-            self._gate.share(without_frames(error))
 
     # -- refusals ----------------------------------------------------------------
 

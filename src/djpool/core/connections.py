@@ -157,10 +157,11 @@ class Connections:
 
     # -- opening ----------------------------------------------------------------
 
-    def open(self, slot: Slot, deadline: float) -> None:
+    def open(self, slot: Slot, deadline: float, *, spare: bool = False) -> None:
         """Open a connection for a slot that has the right to. May block.
 
-        What the driver raises is passed on, and told to the next in the outage.
+        What is `spare` is for nobody yet, and the caller lays it down at once. What the
+        driver raises is passed on, and told to the next in the outage.
         """
         started = self.clock()
         try:
@@ -172,7 +173,7 @@ class Connections:
             self.books.add(entry)
         if self.native is not None:
             self.native.join(slot)
-        self.gate.opened(slot, entry.opened_at - started)
+        self.gate.opened(slot, entry.opened_at - started, spare=spare)
         if self.outage.failures:
             self._tell_of_recovery()
         self.watch()

@@ -43,6 +43,8 @@ from djpool.core.stats import Counters
 # After so many seconds a connect is slow, and another may begin beside it: what it
 # waits for may never come. With each of those the time doubles.
 SLOW = 0.5
+# One that takes no longer is made by the caller itself: a thread would cost more.
+QUICK = 0.02
 
 
 class Refused(enum.Enum):
@@ -56,13 +58,17 @@ class Refused(enum.Enum):
 class Waiter:
     """A place in the queue. The gate's lock guards it, but for `wake`."""
 
-    __slots__ = ("alarm", "called", "failure", "since", "slot", "wake")
+    __slots__ = ("again", "alarm", "called", "failure", "gone", "since", "slot", "wake")
 
-    def __init__(self) -> None:
-        self.since = time.monotonic()
+    def __init__(self, since: float | None = None) -> None:
+        """`since` is for who had a turn already, and comes back to the same place."""
+        self.again = since is not None
+        self.since = time.monotonic() if since is None else since
         self.slot: Slot | None = None
         #: Why a connect failed whose outcome it shares.
         self.failure: BaseException | None = None
+        #: Whether it waits no more.
+        self.gone = False
         #: When it wakes by itself, on `time.monotonic()`, to serve the queue.
         self.alarm = float("inf")
         #: Whether `wake` is released already.
@@ -141,19 +147,19 @@ class Gate:
         return self.barred and not self.closed
 
     def queue(
-        self, timeout: float, *, first: bool = False
+        self, timeout: float, waiter: Waiter | None = None
     ) -> Slot | Refused | BaseException:
         """A slot, when the caller's turn has come, in `timeout` seconds at most.
 
         A slot that is `opening` is the right to open a connection. An exception is
-        why somebody else's connect failed, which the caller has waited for: to be
-        raised, a copy of it. `first` is for who was first already.
+        why a connect in another thread failed, which the caller has waited for: to be
+        raised, a copy of it. `waiter` is for who had a turn already.
         """
-        waiter = Waiter()
+        waiter = waiter or Waiter()
         ends = time.monotonic() + min(timeout, LONGEST)
         try:
             with self.lock:
-                refused = self._join_locked(waiter, timeout, first=first)
+                refused = self._join_locked(waiter, patient=timeout > 0)
             if refused is not None:
                 return refused
             if waiter.slot is None:
@@ -186,13 +192,12 @@ class Gate:
         finally:
             self.lock._acquire_restore(held)  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def _join_locked(
-        self, waiter: Waiter, timeout: float, *, first: bool
-    ) -> Refused | None:
+    def _join_locked(self, waiter: Waiter, *, patient: bool) -> Refused | None:
         """Join the queue, or say why not. A slot that is free it gets at once."""
         if self.closed:
             return Refused.CLOSED
-        patient = timeout > 0
+        if waiter.failure is not None:
+            return None  # it need not wait any more
         if not self.waiters:
             waiter.slot = self._admit_locked(patient)
             if waiter.slot is not None:
@@ -203,8 +208,8 @@ class Gate:
         if not self.waiters:
             self._count_anew_locked()
             self._wary = self._wary and self._paused_until > float("-inf")
-        if first:
-            self.waiters.appendleft(waiter)
+        if waiter.again:
+            self._put_back_in_line_locked(waiter)
         elif self.crowded:
             self.counters.rejected += 1
             return Refused.BUSY
@@ -217,6 +222,14 @@ class Gate:
         # empty queue, is for the first in it.
         self.serve_locked()
         return None
+
+    def _put_back_in_line_locked(self, waiter: Waiter) -> None:
+        """Queue before all who came later. They are all but a few."""
+        place = 0
+        with contextlib.suppress(IndexError):
+            while self.waiters[place].since < waiter.since:
+                place += 1
+        self.waiters.insert(place, waiter)
 
     def _goes_on_waiting(self, waiter: Waiter, ends: float) -> bool:
         """Wait for something to happen; whether the waiter is to wait for more."""
@@ -253,6 +266,7 @@ class Gate:
                 self.serve_locked()
             if self.family.several:
                 self.family.tighten_locked()
+            waiter.gone = True
             if waiter.slot is not None:
                 return waiter.slot
             if waiter.failure is not None:
@@ -311,8 +325,11 @@ class Gate:
 
     # -- out ----------------------------------------------------------------
 
-    def opened(self, slot: Slot, seconds: float) -> None:
-        """The connection was opened in so many seconds; its slot counts as lent."""
+    def opened(self, slot: Slot, seconds: float, *, spare: bool = False) -> None:
+        """The connection was opened in so many seconds; its slot counts as lent.
+
+        What is `spare` is about to be laid down, which serves the queue.
+        """
         with self.lock:
             self.opening -= 1
             slot.opening = False
@@ -322,7 +339,8 @@ class Gate:
             self._serves = True
             self._takes = seconds
             self._count_anew_locked()
-            self.serve_locked()
+            if not spare:
+                self.serve_locked()
 
     def mend(self, slot: Slot) -> None:
         """It is given back, and not ready yet."""
@@ -381,6 +399,21 @@ class Gate:
                 if waiter.slot is None:
                     waiter.failure = failure
                     waiter.call()
+
+    def dismiss(self, waiter: Waiter, failure: BaseException) -> bool:
+        """Tell a caller why the connect made for it failed; False if it has its turn.
+
+        Or if it waits no more. It need not have joined the queue yet.
+        """
+        with self.lock:
+            if waiter.slot is not None or waiter.gone:
+                return False
+            waiter.failure = failure
+            with contextlib.suppress(ValueError):
+                self.waiters.remove(waiter)
+                self.serve_locked()  # the next in the queue may need an alarm
+            waiter.call()
+            return True
 
     def serve(self) -> None:
         """Let in whoever can be let in."""
@@ -488,6 +521,12 @@ class Gate:
             due = max(due, min(self._begun + self._slow_locked(), self._worth_locked()))
         return max(due - self._clock(), 0.0)
 
+    def others_may_come_first(self) -> bool:
+        """Whether another connection may come free before one is opened."""
+        with self.lock:
+            slow = self._takes is None or self._takes > QUICK
+            return slow and self.size > 1
+
     def _slow_locked(self) -> float:
         """Seconds after which the connects under way are slow, and may never end."""
         usual = SLOW if self._takes is None else max(SLOW, 2.0 * self._takes)
@@ -501,6 +540,8 @@ class Gate:
         that as many may come as have come since the count began, and one more.
         """
         left = len(self.waiters) - self.opening
+        if left > 0 and self.size < self.min_size and not self._wary:
+            return float("-inf")  # it is wanted in any case
         # Where there is no connection, it is not known how soon one would come back.
         if self._takes is None or self._wary or left <= 0 or self.size == self.opening:
             return float("inf")

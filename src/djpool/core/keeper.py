@@ -77,7 +77,8 @@ class Keeper:
         # be waiting for, which is done beside the whole if that takes its time.
         self._chores: dict[weakref.ref[Pool], tuple[Chore, Chore]] = {}
         self._next_at = float("inf")  # nothing is due before
-        self._workers = Workers("djpool-upkeep")
+        #: Threads for what may take its time.
+        self.workers = Workers("djpool-upkeep")
         #: A thread for what takes a moment, and need not keep anybody waiting.
         self.aside = Aside()
         self._forked = False  # this is a child, and the pools are its parent's
@@ -136,14 +137,14 @@ class Keeper:
         What they might run beside the interpreter's end can bring it to a crash.
         """
         self._ends = True
-        threads = [*self._workers.end(), self._thread, self.aside.end()]
+        threads = [*self.workers.end(), self._thread, self.aside.end()]
         self._inbox.put(None)
         join([each for each in threads if each], patience)
 
     def after_fork(self) -> None:
         """In a forked child: look after nothing any more. Takes no lock."""
         self._forked = True
-        self._workers.after_fork()
+        self.workers.after_fork()
         self.aside.after_fork()
 
     # -- in the keeper's thread --------------------------------------------------------
@@ -226,7 +227,7 @@ class Keeper:
             return
         chore.runs, chore.again = True, False
         try:
-            self._workers.do(functools.partial(self._do, chore))
+            self.workers.do(functools.partial(self._do, chore))
         except RuntimeError:  # the process has too many threads, or comes to its end
             self._done(chore, NO_THREAD)
 

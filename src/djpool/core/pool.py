@@ -19,6 +19,7 @@ from djpool.core.gate import Gate
 from djpool.core.holders import borrower_stack
 from djpool.core.keeper import Keeper
 from djpool.core.lease import Lease
+from djpool.core.opening import Opener
 from djpool.core.options import PoolOptions
 from djpool.core.owner import current_owner
 from djpool.core.reclaim import Lost, Reclaim
@@ -121,8 +122,9 @@ class Pool:
         reclaim = Reclaim(self._connections, checkin, self._lost, postponed)
         self._reclaim = reclaim
         refusals = Refusals(self._connections, errors)
-        self._checkout = Checkout(self._connections, refusals, reclaim)
-        self._upkeep = Upkeep(self._connections, self._checkout, reclaim)
+        opener = Opener(self._connections, None if keeper is None else keeper.workers)
+        self._checkout = Checkout(self._connections, opener, refusals, reclaim)
+        self._upkeep = Upkeep(self._connections, opener, reclaim)
         #: A lease has ended; its slot is for the next caller.
         self.take_back = checkin.take_back
         self._is_in_order = checkin.is_in_order

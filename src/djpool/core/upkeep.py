@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from djpool.core.checkout import Checkout
 from djpool.core.connections import JITTER, LINGER, Connections
 from djpool.core.errors import in_one_line
 from djpool.core.holders import describe_holder
+from djpool.core.opening import Opener
 from djpool.core.reclaim import Reclaim
 from djpool.core.slot import Entry, Slot
 from djpool.core.stats import CloseCause
@@ -27,11 +27,11 @@ class Upkeep:
     """
 
     def __init__(
-        self, connections: Connections, checkout: Checkout, reclaim: Reclaim
+        self, connections: Connections, opener: Opener, reclaim: Reclaim
     ) -> None:
         options = connections.options
         self._connections = connections
-        self._checkout = checkout
+        self._opener = opener
         self._reclaim = reclaim
         self._gate = connections.gate
         self._options = options
@@ -161,7 +161,7 @@ class Upkeep:
         while (slot := self._gate.grow()) is not None:
             deadline = self._connections.clock() + timeout
             try:
-                slot = self._checkout.make_sound(slot, timeout, deadline)
+                self._opener.open_spare(slot, deadline)
             except Exception as error:  # noqa: BLE001 (each driver has its own)
                 self._failures += 1
                 if outage.is_news():
@@ -171,10 +171,9 @@ class Upkeep:
                         self._gate.min_size,
                         in_one_line(error),
                     )
-                self._checkout.share(error, deadline)
+                self._opener.share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
             self._failures = 0
-            self._connections.put_aside(slot)
         return None
 
     def _tell_of_leaks(self) -> float | None:

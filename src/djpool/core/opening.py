@@ -1,0 +1,93 @@
+"""How a connection is opened: by the caller, or beside it while it waits for any."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from functools import partial
+
+from djpool.core.connections import Connections
+from djpool.core.errors import in_one_line, without_frames
+from djpool.core.gate import Waiter
+from djpool.core.slot import Slot
+from djpool.core.stats import CloseCause
+from djpool.core.telling import teller
+from djpool.core.workers import Workers
+
+logger = logging.getLogger("djpool.pool")
+
+# A connect that fails as late as this before its deadline fails because of that.
+OUT_OF_TIME = 0.05
+
+
+class Opener:
+    """Opens connections for slots that have the right to. Thread-safe."""
+
+    def __init__(self, connections: Connections, workers: Workers | None) -> None:
+        self._connections = connections
+        self._gate = connections.gate
+        self._workers = workers
+
+    def open_spare(self, slot: Slot, deadline: float) -> None:
+        """Open a connection for whoever is first in the queue, or for later. May block.
+
+        What the driver raises is passed on, and the slot is gone then.
+        """
+        try:
+            self._connections.open(slot, deadline, spare=True)
+        except BaseException:
+            self._connections.discard(slot, CloseCause.BROKEN)
+            raise
+        self._connections.put_aside(slot)
+
+    def open_beside(self, slot: Slot, deadline: float, waiter: Waiter) -> Slot | None:
+        """Have another thread open it, for whoever is first in the queue then.
+
+        `waiter`, who had the right, is told if that fails while it waits. Where no
+        thread can be had, the right is returned, in another slot.
+        """
+        if self._workers is None:
+            return slot
+        # Another object than the caller's, which may still see an exception come and
+        # give up what it had. Who takes it out of the list has it.
+        hands = [slot.moved()]
+        try:
+            self._workers.do(partial(self._run, hands, deadline, waiter))
+        except RuntimeError:
+            return hands.pop()
+        except BaseException:
+            with contextlib.suppress(IndexError):
+                self._connections.abandon(hands.pop())
+            raise
+        return None
+
+    def _run(self, hands: list[Slot], deadline: float, waiter: Waiter) -> None:
+        try:
+            slot = hands.pop()
+        except IndexError:
+            return  # its caller was interrupted
+        try:
+            self.open_spare(slot, deadline)
+        except Exception as error:  # noqa: BLE001 (each driver has its own)
+            if not self._gate.dismiss(waiter, error):
+                self.share(error, deadline)
+        finally:
+            teller.clean_up()
+
+    def share(self, error: Exception, deadline: float) -> None:
+        """A connect failed: tell of it, in the log and to those who wait for it."""
+        outage = self._connections.outage
+        # When the process ends, drivers close what they have before djpool does.
+        ends = self._gate.closed or not threading.main_thread().is_alive()
+        if not ends and outage.is_news():
+            logger.warning(
+                "pool %r: no connection can be opened: %s",
+                self._connections.name,
+                in_one_line(error),
+            )
+        # One that fails may have had bad luck; a second one did not. And who ran out of
+        # time says nothing about the time that others have.
+        late = self._connections.clock() >= deadline - OUT_OF_TIME
+        if outage.failures > 1 and not late:
+            self._gate.share(without_frames(error))
