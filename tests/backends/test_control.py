@@ -179,7 +179,7 @@ def test_a_pool_that_closes_just_when_a_lease_comes_back_keeps_nothing(
 def test_a_pool_that_closes_while_a_caller_connects_serves_it_or_sends_it_away(
     engine: str, make_alias: MakeAlias, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the end it has nothing open."""
+    """In the end it has nothing open, and no thread of its own."""
     alias = pooled(engine, make_alias, max_size=2)
     holder = connections.create_connection(alias)
     pool = djpool.pool(alias)
@@ -196,6 +196,11 @@ def test_a_pool_that_closes_while_a_caller_connects_serves_it_or_sends_it_away(
     holder.close()
     stats = pool.stats()
     assert (stats.size, sum(stats.closed_total.values())) == (0, stats.opened_total)
+    prefix = f"djpool {pool.options.name}-"  # of psycopg_pool's threads
+    wait_until(
+        lambda: not any(each.name.startswith(prefix) for each in threading.enumerate()),
+        "its threads to end",
+    )
 
 
 def test_all_of_it_at_once(engine: str, make_alias: MakeAlias) -> None:

@@ -23,7 +23,9 @@ from djpool.core import (
 )
 from djpool.core.holders import describe_holders
 from djpool.core.keeper import Keeper
+from djpool.core.owner import current_owner
 from djpool.core.reclaim import Reclaim
+from djpool.core.session import Change
 from tests.core.fakes import (
     Clock,
     FakeDriver,
@@ -241,6 +243,32 @@ def test_what_was_described_a_moment_ago_serves_other_refusals(
     assert len(described) == 2
     for lease in leases:
         lease.release()
+    assert_capacity(pool, server)
+
+
+def test_who_lost_a_lease_waits_until_it_is_recovered(server: Server) -> None:
+    """Its connection is in the caller's name still, but nothing that it could give."""
+    driver = FakeDriver(server)
+    pool = Pool(PoolOptions(max_size=1), driver)
+    recovering, go_on = threading.Event(), threading.Event()
+
+    def restore() -> None:
+        recovering.set()
+        assert go_on.wait(30)
+
+    driver.before_restore = restore
+    lease = pool.acquire()
+    lease.changed(Change.SETTINGS)
+    del lease
+    upkeep = in_thread(pool.maintain)
+    assert recovering.wait(10)
+    [entry] = pool.connections.books
+    assert entry.owner is current_owner()
+    later = threading.Timer(0.2, go_on.set)
+    later.start()
+    pool.acquire(timeout=10).release()
+    for each in (upkeep, later):
+        each.join(10)
     assert_capacity(pool, server)
 
 

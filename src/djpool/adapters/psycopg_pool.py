@@ -88,7 +88,7 @@ class PsycopgNativePool:
             "open": False,
         }
         self._handed = Topic()
-        self._opened = False
+        self._opened = self._closed = False
         reserved = settings.keys() - {"num_workers"} | {"conninfo", "kwargs", "check"}
         # A worker would reset a connection while djpool lends it already.
         reserved |= {"reset", "close_returns"}
@@ -127,6 +127,9 @@ class PsycopgNativePool:
             # is open all the same: its threads have nothing to do here.
             with contextlib.suppress(PoolClosed, RuntimeError):
                 self.native.open()
+            # What was never open it lets be opened after its close(), too.
+            if self._closed:
+                self.close()
 
         run_apart(run)
         self._opened = True
@@ -153,6 +156,7 @@ class PsycopgNativePool:
         connection._pool = None  # noqa: SLF001 (or the two refer to each other)
 
     def close(self) -> None:
+        self._closed = True
         # Its two threads end at once unless the machine is very busy, and end
         # by themselves then: nobody waits for them at exit.
         self.native.close(timeout=0.1)
