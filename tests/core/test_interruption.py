@@ -139,6 +139,13 @@ def replace_a_dead_one(pool: Pool, leases: Leases) -> None:
     lend(pool, leases).release()
 
 
+def open_beside(pool: Pool, leases: Leases) -> None:
+    """With a keeper, another thread opens the second one."""
+    lend(pool, leases)
+    pool._gate._takes = 1.0
+    lend(pool, leases)
+
+
 def is_moving(pool: Pool) -> bool:
     stats = pool.stats()
     return stats.in_use + stats.opening > 0
@@ -166,6 +173,7 @@ def assert_all_can_be_had(pool: Pool, server: Server) -> None:
         (True, restore),
         (True, give_up),
         (True, replace_a_dead_one),
+        (True, open_beside),
     ],
     ids=lambda value: getattr(value, "__name__", "idle" if value else "opened"),
 )
