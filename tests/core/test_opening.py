@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -221,3 +222,29 @@ def test_min_size_is_opened_side_by_side(server: SlowServer) -> None:
         outcome(got).release()
     assert_all_can_be_had(pool, server)
     pool.close()
+
+
+def test_that_the_server_is_full_is_told_to_nobody_who_can_wait(
+    pool: Pool, server: SlowServer
+) -> None:
+    """Its caller was served meanwhile, and the next one waits for what comes back."""
+    lease = lease_slowly(pool, server)
+    pool._gate._serves = False
+    pool._connections.outage.failures = 1
+    first = asks(pool)
+    wait_until(lambda: len(server.connecting) == 2, "the connect to begin")
+    lease.release()
+    served = outcome(first)
+    second = asks(pool)
+    wait_until(lambda: pool.stats().waiting == 1, "the next one to wait")
+    pool._gate._serves = False
+    server.full = True
+    server.turns.release()
+    wait_until(lambda: pool.stats().open_errors_total == 1, "the connect to fail")
+    wait_until(lambda: not pool.stats().opening, "its place to be free")
+    time.sleep(0.05)
+    assert not second
+    served.release()
+    outcome(second).release()
+    server.full = False
+    assert_all_can_be_had(pool, server)

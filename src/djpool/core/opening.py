@@ -70,7 +70,9 @@ class Opener:
         try:
             self.open_spare(slot, deadline)
         except Exception as error:  # noqa: BLE001 (each driver has its own)
-            if not self._gate.dismiss(waiter, error):
+            told = self._gate.dismiss(waiter, error)
+            # A server that is full is asked again, and says so to who gets none.
+            if not (told or self._connections.driver.is_full(error)):
                 self.share(error, deadline)
         finally:
             teller.clean_up()
