@@ -27,7 +27,12 @@ from djpool.uwsgi import call_in_workers
 if TYPE_CHECKING:
     from djpool.wrapper import PooledWrapper
 
-registry = Registry()
+
+def _publish() -> None:
+    channel.publish(figures, control.orders(_controlled), _suspended)
+
+
+registry = Registry(_publish)
 call_in_workers(registry.after_fork_in_child)
 teller.give_back = connections.close_all
 
@@ -174,7 +179,7 @@ def pool_of(wrapper: PooledWrapper) -> Pool | None:
         )
 
     pool = registry.make(wrapper.alias, identity, make)
-    channel.publish(figures, control.orders(_controlled), _suspended)
+    _publish()
     return pool
 
 

@@ -7,6 +7,7 @@ pids), and one that comes to its end starts none.
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from django.db import connections, transaction
@@ -16,6 +17,8 @@ from djpool.testing.watch import wait_until
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.engines import ENGINES
 from tests.backends.kinds import run
+from tests.backends.test_exit import database_of, execute
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -51,3 +54,36 @@ def test_queries_go_on_without_threads(
     djpool.pool(alias).resize(min_size=2)
     wait_until(lambda: djpool.stats(alias).idle == 2, "the upkeep to begin")
     work()
+
+
+SCRIPT = """
+    import threading, time
+    import django
+    from django.conf import settings
+    settings.configure(USE_TZ=True, DATABASES={{"default": {database!r}}})
+    django.setup()
+    from django.db import connection
+    from djpool import channel
+    start = threading.Thread.start
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+    threading.Thread.start = refuse
+    connection.ensure_connection()
+    assert channel.publisher.path is None
+    threading.Thread.start = start
+    connection.copy().ensure_connection()
+    end = time.monotonic() + 10
+    while channel.publisher.path is None and time.monotonic() < end:
+        time.sleep(0.01)
+    print(channel.publisher.path is not None)
+"""
+
+
+def test_poolstats_finds_the_process_as_soon_as_there_can_be_threads(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """One warning tells of the upkeep, and one of the monitor."""
+    database = database_of("sqlite3", tmp_path, postgres, max_size=2)
+    run = execute(SCRIPT.format(database=database))
+    assert run.stdout == "True\n"
+    assert run.stderr.count("can't start new thread") == 2

@@ -197,6 +197,22 @@ def test_no_thread_is_one_warning(
     assert "can't start new thread" in warnings_of(caplog)[0]
     assert list(folder.iterdir()) == []
     assert open_files() == files
+    publisher.start()
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_it_begins_as_soon_as_there_can_be_a_thread(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        publisher.start()
+        assert publisher.path is None
+    publisher.start()
+    assert publisher.path is not None
 
 
 def test_without_unix_sockets_nothing_happens(

@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from djpool.core.aside import Aside
@@ -58,7 +59,9 @@ class Keeper:
     and holds no pool alive; when the last one is gone, it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begins: Callable[[], None] | None = None) -> None:
+        """`begins` is called in the thread when that starts: there can be threads."""
+        self._begins = begins
         # Guards _pools, closing and _thread. Handlers of signals may come here, too.
         self._lock = threading.RLock()
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -151,6 +154,8 @@ class Keeper:
 
     def _run(self) -> None:
         in_a_serving_thread()
+        if self._begins is not None:
+            self._begins()
         while self._goes_on():
             now = time.monotonic()
             if now >= self._next_at:

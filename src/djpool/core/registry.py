@@ -33,8 +33,10 @@ Pools = tuple[tuple[Any, Pool], ...]
 class Registry:
     """Finds or makes the pool of an alias and identity. Thread-safe."""
 
-    def __init__(self) -> None:
-        self.keeper = Keeper()
+    def __init__(self, begins: Callable[[], None] | None = None) -> None:
+        """`begins` is called when the upkeep starts, in its thread; it never raises."""
+        self._begins = begins
+        self.keeper = Keeper(begins)
         # Guards changes of _pools, whose values are replaced, never changed: a
         # reader needs no lock. Handlers of signals may come here, too.
         self._lock = threading.RLock()
@@ -232,7 +234,7 @@ class Registry:
         self._lock = threading.RLock()
         self._pools = {}
         self._families = {}
-        self.keeper = Keeper()
+        self.keeper = Keeper(self._begins)
 
 
 def _judge(pool: Pool) -> bool | None:

@@ -86,6 +86,7 @@ class Publisher:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._tried = False
+        self._told = False  # that there was no thread
         self._published: _Published | None = None
 
     @property
@@ -98,7 +99,7 @@ class Publisher:
         """Begin to answer, unless that was begun before. Raises nothing.
 
         Where it is not possible, one warning says why, and it is not tried again
-        before `stop()` or a fork.
+        before `stop()` or a fork; where only a thread was missing, with the next call.
         """
         if self._pid != os.getpid():
             self.after_fork_in_child()  # a fork that Python was not told of
@@ -118,8 +119,10 @@ class Publisher:
             except (PlaceError, OSError) as error:
                 problem = error
             except RuntimeError as error:  # no thread, or none that may be a daemon
-                if is_the_end(error):
+                self._tried = False
+                if is_the_end(error) or self._told:
                     return
+                self._told = True
                 problem = error
         if problem:
             logger.warning(
