@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -112,3 +114,26 @@ def test_to_ask_what_threads_do_brings_none_to_a_stand() -> None:
         timeout=60,
     )
     assert run.returncode == 0
+
+
+def test_a_look_at_a_thread_of_the_caller_s_number_keeps_nothing() -> None:
+    """The system gives the number of a thread that has ended to another one.
+
+    A look at the caller's own frames would be a cycle, in which a slot would lie until
+    the garbage is collected.
+    """
+
+    class Slot:
+        pass
+
+    def look() -> weakref.ref[Slot]:
+        slot = Slot()
+        assert not owner.Owner().is_idle()
+        return weakref.ref(slot)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert look()() is None
+    finally:
+        gc.enable()

@@ -90,6 +90,11 @@ class Owner:
         In a thread pool, that is, or in one of `others`. Its innermost Python frames
         say so. False if that is not known.
         """
+        if self.ident == threading.get_ident():
+            # The caller does not rest. Or it has the number of a thread that ended; and
+            # a look at its own frames would keep them all, and what they refer to,
+            # until the garbage is collected.
+            return False
         loops = (_THREAD_POOL, *others)
         frame = _frames().get(self.ident)
         told = False
