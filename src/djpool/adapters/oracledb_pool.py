@@ -186,8 +186,9 @@ class OracleNativePool:
         self._dsn = ""
         self._login: dict[str, Any] = {}
         self._lock = threading.Lock()  # guards all these, and making a pool
-        # Held while a caller has the pool's one thread connect.
-        self._connects = threading.Lock()
+        # Held while a caller has the pool's one thread connect. It tells whether this
+        # thread has it.
+        self._connects: Any = threading.RLock()
         #: How a session is opened without the pool.
         self.beside: Callable[..., Any] = oracledb.connect
 
@@ -198,14 +199,20 @@ class OracleNativePool:
         perhaps for ever, or where there can be no thread: such a session is djpool's
         like any other.
         """
-        if not self._connects.acquire(timeout=min(SLOW, deadline.seconds)):
+        connects = self._connects
+        if connects._is_owned():  # noqa: SLF001 (threading.Condition asks, too)
+            # A signal's handler has interrupted such a connect of this thread.
             return self.beside(deadline, dsn, **settings)
         try:
-            return self._open_in_pool(deadline, dsn, settings)
+            if connects.acquire(timeout=min(SLOW, deadline.seconds)):
+                return self._open_in_pool(deadline, dsn, settings)
         except RuntimeError:  # no thread can be started, and such a pool has one
-            return self.beside(deadline, dsn, **settings)
+            pass
         finally:
-            self._connects.release()
+            # Also if an exception has struck just when the lock was taken.
+            if connects._is_owned():  # noqa: SLF001
+                connects.release()
+        return self.beside(deadline, dsn, **settings)
 
     def _open_in_pool(
         self, deadline: Deadline, dsn: str, settings: dict[str, Any]

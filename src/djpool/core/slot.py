@@ -106,7 +106,7 @@ class Slot:
         self.mending = False  # counts as given back, and not ready yet
         # Set while the gate counts this slot; None once it was reported as lost.
         self.on_lost: OnLost | None = None
-        # An object of the call that takes it back, until that hands it over.
+        # An object of the call that moves it, until that hands it over.
         self.returning: object = None
 
     def moved(self) -> Slot:

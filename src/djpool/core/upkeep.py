@@ -140,29 +140,46 @@ class Upkeep:
             for slot, entry in self._kept()
             if now - entry.quiet_since >= self._keepalive
         ]
-        while due:
-            slot = due.pop(0)
-            try:
-                self._gate.free.remove(slot)
-            except ValueError:
-                continue  # a caller has leased it meanwhile
-            connections.take_native(slot)
-            entry = slot.entry
-            if entry is None or not connections.ping(entry, patience):
-                connections.discard(slot, CloseCause.BROKEN)
-            else:
-                connections.put_aside(slot)
+        mark = object()
+        slot = None
+        try:
+            while due:
+                slot = due.pop(0)
+                try:
+                    self._gate.free.remove(slot)
+                except ValueError:
+                    continue  # a caller has leased it meanwhile
+                slot.returning = mark
+                connections.take_native(slot)
+                entry = slot.entry
+                if entry is None or not connections.ping(entry, patience):
+                    connections.discard(slot, CloseCause.BROKEN)
+                else:
+                    connections.put_aside(slot)
+        except BaseException:
+            if slot is not None:
+                connections.abandon_if(slot, mark)
+            # If it struck before the mark was set, here is the last reference.
+            slot = None
+            due.clear()
+            raise
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
         outage, timeout = self._connections.outage, self._options.timeout
         if not outage.failures:
             self._failures = 0
+        mark, deadline = object(), 0.0
         while (slot := self._gate.grow()) is not None:
-            deadline = self._connections.clock() + timeout
+            slot.returning = mark
             try:
+                deadline = self._connections.clock() + timeout
                 slot = self._checkout.make_sound(slot, timeout, deadline)
+                slot.returning = mark
+                self._connections.put_aside(slot)
+                self._failures = 0
             except Exception as error:  # noqa: BLE001 (each driver has its own)
+                self._connections.abandon_if(slot, mark)
                 self._failures += 1
                 if outage.is_news():
                     logger.warning(
@@ -173,8 +190,9 @@ class Upkeep:
                     )
                 self._checkout.share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
-            self._failures = 0
-            self._connections.put_aside(slot)
+            except BaseException:
+                self._connections.abandon_if(slot, mark)
+                raise
         return None
 
     def _tell_of_leaks(self) -> float | None:
