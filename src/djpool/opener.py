@@ -47,8 +47,11 @@ class Opener:
         self.hooks = hooks.NONE
         self._last = threading.local()
 
-    def __call__(self, timeout: float) -> Any:
-        return self.open(timeout)[0]
+    def connect(self, timeout: float) -> Any:
+        """Return a new connection."""
+        connection, wrapper = self.open(timeout)
+        wrapper.djpool_opened = None
+        return connection
 
     def open(self, timeout: float) -> tuple[Any, PooledWrapper]:
         """A new connection, and the Django connection that opened it."""

@@ -34,10 +34,11 @@ from tests.interruption.requests import FILES, count_sockets
 
 DJPOOL = str(Path(djpool.__file__).parent)
 MAX_SIZE = 2
+# Seconds until what is on its way must be back.
+PATIENCE = 5.0
 # Places to strike at in each case, evenly spread over those that there are. All of them
 # take long: DJPOOL_INTERRUPTED=100000.
-PATIENCE = 2.0
-PLACES = int(os.environ.get("DJPOOL_INTERRUPTED", "60"))
+PLACES = int(os.environ.get("DJPOOL_INTERRUPTED", "8"))
 
 
 def find_files() -> tuple[str, ...]:
@@ -87,7 +88,8 @@ def anew(alias: str) -> None:
 def after_a_change(alias: str) -> None:
     """Leave a session that is to be restored."""
     ask(alias)
-    connections[alias].djpool_changed(Change.SETTINGS)
+    wrapper: Any = connections[alias]
+    wrapper.djpool_changed(Change.SETTINGS)
     connections[alias].close_if_unusable_or_obsolete()
 
 
@@ -123,9 +125,10 @@ def other_thread() -> Iterator[ThreadPoolExecutor]:
         yield thread
 
 
+@pytest.mark.skipif(not FILES.is_dir(), reason="nobody can count what is open")
 @pytest.mark.parametrize("release", ["request", "transaction"])
 @pytest.mark.parametrize(("use", "warm"), USES, ids=name_of)
-def test_no_place_is_lost(
+def test_no_place_is_lost(  # noqa: PLR0917 (fixtures)
     use: Use,
     warm: bool,
     release: str,
@@ -137,6 +140,10 @@ def test_no_place_is_lost(
     files = find_files()
     # What the upkeep is to open again.
     options = {"max_size": MAX_SIZE, "min_size": int(use is upkeep)}
+
+    places = 0
+    kept: list[BaseException] = []
+    failed: list[str] = []
 
     def attempt(at: int) -> None:
         nonlocal places
@@ -160,17 +167,11 @@ def test_no_place_is_lost(
             del connections[alias]
             djpool.pool(alias).close()
 
-    places = 0
-    kept: list[BaseException] = []
-    failed: list[str] = []
-    attempt(0)
+    attempt(0)  # strikes nowhere, and counts the places
     for at in spread(places, PLACES, first=len(release)):
         attempt(at)
-    print(
-        f"RESULT {engine} {name_of(use)} {warm} {release}: {places} places, {len(kept)} struck, {len(failed)} failed"
-    )
     assert not failed, "\n".join([f"{len(failed)} of {len(kept)}", *failed])
-    assert len(kept) > 20
+    assert kept
 
 
 def spread(places: int, count: int, first: int) -> Iterator[int]:

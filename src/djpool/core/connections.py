@@ -287,14 +287,7 @@ class Connections:
         taken: list[Slot] = []
         mark = object()
         try:
-            while True:
-                try:
-                    slot = self.gate.free.pop()
-                except IndexError:
-                    break
-                slot.returning = mark
-                taken.append(slot)
-                self.take_native(slot)
+            self._take_all(taken, mark)
             # The longest idle first: so they lie in the order in which they were, and
             # what is left for min_size are those that the upkeep keeps alive.
             taken.reverse()
@@ -311,6 +304,17 @@ class Connections:
                 self.abandon_if(slot, mark)
             taken.clear()  # or the exception would keep what is others' by now
             raise
+
+    def _take_all(self, taken: list[Slot], mark: object) -> None:
+        # A loop with a function of its own: see `djpool.core.slot`.
+        while True:
+            try:
+                slot = self.gate.free.pop()
+            except IndexError:
+                return
+            slot.returning = mark
+            taken.append(slot)
+            self.take_native(slot)
 
     def _killed_too(self, entry: Entry) -> CloseCause | None:
         return None if self._looks_alive(entry) else CloseCause.BROKEN

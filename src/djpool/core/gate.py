@@ -158,8 +158,7 @@ class Gate:
                 return refused
             if waiter.slot is None:
                 self.make_room()
-            while waiter.slot is None and self._goes_on_waiting(waiter, ends):
-                self.make_room()
+            self._wait(waiter, ends)
             return self._leave_queue(waiter)
         except BaseException:
             # Nobody else has this waiter by then, so its slot can be had from it again.
@@ -217,6 +216,11 @@ class Gate:
         # empty queue, is for the first in it.
         self.serve_locked()
         return None
+
+    def _wait(self, waiter: Waiter, ends: float) -> None:
+        # A loop with a function of its own: see `djpool.core.slot`.
+        while waiter.slot is None and self._goes_on_waiting(waiter, ends):
+            self.make_room()
 
     def _goes_on_waiting(self, waiter: Waiter, ends: float) -> bool:
         """Wait for something to happen; whether the waiter is to wait for more."""
@@ -376,11 +380,14 @@ class Gate:
             self._serves = False
             if helps or self.barred:
                 return
-            while self.waiters:
-                waiter = self.waiters.popleft()
-                if waiter.slot is None:
-                    waiter.failure = failure
-                    waiter.call()
+            self._share_locked(failure)
+
+    def _share_locked(self, failure: BaseException) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if waiter.slot is None:
+                waiter.failure = failure
+                waiter.call()
 
     def serve(self) -> None:
         """Let in whoever can be let in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 
 from djpool.core.checkin import Checkin, Postponed
@@ -80,12 +81,7 @@ class Reclaim:
     def what_is_over(self) -> float | None:
         """End leases of dead owners, and forsaken ones; when to look again."""
         with self._connections.gate.lock:
-            over = [
-                (entry, entry.lease)
-                for entry in list(self._connections.books)
-                if (owner := entry.owner) is not None
-                and (owner.ended or entry.forsaken)
-            ]
+            over = _over(self._connections.books)
         pause, mark = None, object()
         for entry, reference in over:
             lease = reference() if reference is not None else None
@@ -127,11 +123,7 @@ class Reclaim:
         early = self._connections.options.release == "transaction"
         full = gate.size >= min(gate.max_size, gate.family.max_size)
         with gate.lock:
-            references = [
-                each.lease
-                for each in list(self._connections.books)
-                if each.owner is not None and not each.owner.ended
-            ]
+            references = _lent_to_the_living(self._connections.books)
             needed = len(gate.waiters) + coming
         wanted, mark = False, object()
         for reference in references:
@@ -169,3 +161,22 @@ class Reclaim:
             "" if connections.traces else "; set leak_threshold to see where",
         )
         self._checkin.take_back(slot)
+
+
+# Loops inside of critical sections: see `djpool.core.slot`.
+
+
+def _over(books: set[Entry]) -> list[tuple[Entry, weakref.ref[Lease] | None]]:
+    return [
+        (entry, entry.lease)
+        for entry in list(books)
+        if (owner := entry.owner) is not None and (owner.ended or entry.forsaken)
+    ]
+
+
+def _lent_to_the_living(books: set[Entry]) -> list[weakref.ref[Lease] | None]:
+    return [
+        each.lease
+        for each in list(books)
+        if each.owner is not None and not each.owner.ended
+    ]
