@@ -41,7 +41,7 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
 
 
 def find_holes(code: CodeType) -> list[int]:
-    """Return the offsets of jumps back that a block around their loop does not cover."""
+    """Return the offsets of jumps back that a block around the loop leaves out."""
     entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
     instructions = list(dis.get_instructions(code))
     names = {each.offset: each.opname for each in instructions}

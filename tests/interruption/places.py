@@ -35,6 +35,11 @@ def interrupted(
             call()
     except Stop as error:
         return error
+    except Exception as error:
+        # What was interrupted may fail of something else, while it cleans up.
+        if not strike.struck:
+            raise
+        return error
     return None
 
 
@@ -61,6 +66,11 @@ class _Strike:
         self._at = at
         self._within = within
         self._thread = threading.get_ident()
+
+    @property
+    def struck(self) -> bool:
+        """Whether it has raised."""
+        return 0 < self._at <= self.seen
 
     def _note(self, event: str, frame: FrameType) -> None:
         if not frame.f_code.co_filename.startswith(self._within):
