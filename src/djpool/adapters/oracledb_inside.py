@@ -160,7 +160,9 @@ class Deadline:
         with self._changed:
             self._left = self.given_up = True
             self._changed.notify()
-        self.undo()
+        # Once: the driver's pool counts down each time.
+        undo, self.undo = self.undo, _nothing
+        undo()
 
     def _guard(self) -> None:
         with self._changed:

@@ -148,13 +148,17 @@ class SessionPool(_ConnectionPool):  # type: ignore[misc]
             connection: Any = self.acquire()
         finally:
             del self.inside.asking.deadline
-        connection.djpool_inside = connection._impl  # noqa: SLF001
-        connection.djpool_native = self
-        self.inside.lent.add(connection.djpool_inside)
-        deadline.undo = functools.partial(self.drop_session, connection)
-        deadline.watch(connection.djpool_inside)
-        # Whoever closes it closes it: it does not go back into the pool.
-        connection._pool = None  # noqa: SLF001
+        try:
+            inside = connection.djpool_inside = connection._impl  # noqa: SLF001
+            connection.djpool_native = self
+            # Whoever closes it closes it: it does not go back into the pool.
+            connection._pool = None  # noqa: SLF001
+            self.inside.lent.add(inside)
+            deadline.undo = functools.partial(self.drop_session, connection)
+            deadline.watch(inside)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def drop_session(self, connection: Any) -> None:
