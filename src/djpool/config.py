@@ -267,7 +267,9 @@ def _make(
         )
     opener = Opener(wrapper_class, described, alias, source)
     connector = Connector(
-        opener,
+        # A method: no signal is handled just when it has returned, as it is after the
+        # call of an object.
+        opener.connect,
         autocommit=described["AUTOCOMMIT"],
         open=opener.open,
         setup=opener.setup,

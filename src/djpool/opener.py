@@ -47,12 +47,22 @@ class Opener:
         self.hooks = hooks.NONE
         self._last = threading.local()
 
-    def __call__(self, timeout: float) -> Any:
-        return self.open(timeout)[0]
+    def connect(self, timeout: float) -> Any:
+        """Return a new connection."""
+        connection, wrapper = self.open(timeout)
+        wrapper.djpool_opened = None
+        return connection
 
     def open(self, timeout: float) -> tuple[Any, PooledWrapper]:
         """A new connection, and the Django connection that opened it."""
         wrapper = self._wrapper_class(self._described, self._alias)
+        try:
+            return self._open(timeout, wrapper), wrapper
+        except BaseException:
+            wrapper.djpool_abort()
+            raise
+
+    def _open(self, timeout: float, wrapper: PooledWrapper) -> Any:
         if self._credentials is None:
             connection = wrapper.djpool_open(timeout, self.changes)
         else:
@@ -69,7 +79,7 @@ class Opener:
         self._last.setup = wrapper.djpool_setup
         self.facts |= wrapper.djpool_facts()
         self.hooks = wrapper.djpool_hooks()
-        return connection, wrapper
+        return connection
 
     def put_hooks_on(self, wrapper: PooledWrapper) -> None:
         """Put on a Django connection what receivers expect on each of them."""

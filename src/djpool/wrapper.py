@@ -156,6 +156,8 @@ class PooledWrapper(_Base):
     _djpool_depth = 0
     #: What stands in `connection`.
     _djpool_raw: Any = None
+    #: What it has opened for the pool, until that has it.
+    djpool_opened: Any = None
     # Whether this lease may have changed its session.
     _djpool_touched = False
     # The stand-in for the connection, and the lease that it is for.
@@ -356,13 +358,26 @@ class PooledWrapper(_Base):
                     f"or set DATABASES[{self.alias!r}]['AUTOCOMMIT'] to "
                     f"{self.autocommit}"
                 )
+            self.connection = None
         except BaseException:
-            if (connection := self.connection) is not None:
-                self.connection = None
-                connection.close()
+            self.djpool_abort()
             raise
-        self.connection = None
         return connection
+
+    def djpool_abort(self) -> None:
+        """Close the connection that this object has opened, if there is one."""
+        connection, self.djpool_opened = self.djpool_opened, None
+        self._djpool_raw = None
+        if connection is not None:
+            connection.close()
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        # Kept in the same step in which it is returned: an exception may strike before
+        # `connection` is set, and keeps the frames that refer to it.
+        if not self.djpool_opens:
+            return super().get_new_connection(conn_params)
+        self.djpool_opened = super().get_new_connection(conn_params)
+        return self.djpool_opened
 
     def _djpool_in_place(self, connect: Callable[[], None]) -> None:
         """Connect, and be `connections[alias]` in this thread meanwhile.

@@ -19,7 +19,7 @@ import djpool
 from djpool.testing.watch import wait_until
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.kinds import run
-from tests.core.test_interruption import interrupted
+from tests.interruption.places import interrupted
 
 DJPOOL = str(Path(djpool.__file__).parent)
 MAX_SIZE = 2

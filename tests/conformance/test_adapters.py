@@ -39,7 +39,7 @@ def through_django(alias: str) -> Connector:
     """Connects as a pool of this alias does."""
     wrapper: Any = connections.create_connection(alias)
     opener = Opener(type(wrapper), wrapper.settings_dict, alias)
-    return Connector(opener, open=opener.open)
+    return Connector(opener.connect, open=opener.open)
 
 
 class TestSqlite3(PoolConformance):

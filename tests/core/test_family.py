@@ -23,7 +23,8 @@ from djpool.core import connections as connections_of_pools
 from djpool.core.keeper import Keeper
 from djpool.core.registry import Registry
 from tests.core.fakes import FakeDriver, Server
-from tests.core.test_interruption import Stop, interrupted
+from tests.core.test_interruption import CORE
+from tests.interruption.places import Stop, interrupted
 from tests.servers.process import wait_until
 
 
@@ -300,7 +301,7 @@ def test_an_exception_anywhere_costs_no_place() -> None:
         site = Site(max_size=1)
         site.ask()
         site.settings = 1
-        error = interrupted(site.ask, at)
+        error = interrupted(site.ask, at, CORE)
         assert error is None or isinstance(error, Stop)
         for lease in site.leases:
             lease.release()

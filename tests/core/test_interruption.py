@@ -1,17 +1,14 @@
 """An exception of a signal's handler costs a connection at most, wherever it strikes.
 
-Python runs such a handler when a function begins, and after a call of a function in C.
-These tests raise at each such place in djpool's core. They keep the exception, and with
-it the frames that it went through.
+These tests raise at each place in djpool's core where Python runs such a handler. They
+keep the exception, and with it the frames that it went through.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -24,13 +21,10 @@ from djpool.core.session import Change
 from djpool.core.slot import Slot
 from djpool.testing import watch
 from tests.core.fakes import FakeDriver, Server
+from tests.interruption.places import interrupted
 
 CORE = str(Path(djpool.core.__file__).parent)
 MAX_SIZE = 2
-
-
-class Stop(BaseException):
-    """A time limit, or ^C."""
 
 
 class KeepingPool:
@@ -61,45 +55,6 @@ class KeepingPool:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-# A finaliser, and what the garbage collector calls when it begins and ends.
-DROPPED = frozenset(("__del__", "_note"))
-
-
-def is_finaliser(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_name not in DROPPED:
-        frame = frame.f_back
-    return frame is not None
-
-
-def interrupted(
-    call: Callable[[], object], at: int, within: str = CORE
-) -> BaseException | None:
-    """Call, and raise at place `at` of the files `within`; return what came of it."""
-    left = at
-
-    def note(frame: FrameType, event: str, _arg: Any) -> None:
-        nonlocal left
-        if event not in {"call", "c_return"}:
-            return
-        if frame.f_code.co_filename.startswith(within):
-            if is_finaliser(frame):
-                return  # Python drops what is raised there
-            left -= 1
-            if not left:
-                sys.setprofile(None)
-                raise Stop(f"{event} at {frame.f_code.co_name}:{frame.f_lineno}")
-
-    try:
-        sys.setprofile(note)
-        try:
-            call()
-        finally:
-            sys.setprofile(None)
-    except Stop as error:
-        return error
-    return None
 
 
 Leases = list[Lease]
@@ -196,6 +151,7 @@ def test_capacity_survives(
         error = interrupted(
             lambda: use(pool, leases),  # noqa: B023
             len(exceptions) + 1,
+            CORE,
         )
         for lease in leases:
             lease.release()  # as its holder does, which was told of the exception
@@ -215,7 +171,7 @@ def test_a_thread_that_was_not_given_its_work_is_not_busy() -> None:
     aside = Aside()
     for at in itertools.count(1):
         done: list[str] = []
-        error = interrupted(lambda: aside.do(lambda: done.append("first")), at)  # noqa: B023
+        error = interrupted(lambda: aside.do(lambda: done.append("first")), at, CORE)  # noqa: B023
         watch.wait_until(lambda: not aside._at, "the thread to be idle")
         assert aside.do(lambda: done.append("second"))  # noqa: B023
         watch.wait_until(lambda: not aside._at, "the thread to be idle")

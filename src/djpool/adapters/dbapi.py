@@ -36,10 +36,14 @@ class DbapiDriver(Driver):
     def _connect(self, timeout: float) -> Any:
         assert self._open is not None, "only Django knows how to speak to this driver"
         connection, speaker = self._open(timeout)
-        # Bound to it from now on, in whichever thread.
-        speaker.inc_thread_sharing()
-        speaker.connection = connection
-        self._speakers[id(connection)] = speaker
+        try:
+            # Bound to it from now on, in whichever thread.
+            speaker.inc_thread_sharing()
+            speaker.connection = connection
+            self._speakers[id(connection)] = speaker
+        except BaseException:
+            speaker.djpool_abort()
+            raise
         return connection
 
     def ping(self, connection: Any, timeout: float) -> None:

@@ -231,20 +231,20 @@ class ConnectorDriver(SessionDriver):
     def _connect(self, timeout: float) -> Any:
         before = open_sockets() if mysql.connector.HAVE_CEXT else {}
         connection = self._open(timeout)
-        part = part_of(connection)
         try:
+            part = part_of(connection)
             part.prepare(connection, before, autocommit=self._autocommit)
+            # It asks the server, and the driver asks it before each cursor. djpool
+            # looked when it lent the connection; the statement itself finds the rest.
+            # But it would also stumble over results that nobody has read.
+            connection.is_connected = functools.partial(_is_usable, connection, part)
+            connection.djpool_charset = connection.charset_id
+            # It sends a statement, and reads the answer as far as its rows; whether
+            # these were read the driver knows.
+            self.count_calls(connection, "cmd_query")
         except BaseException:
             connection.close()
             raise
-        # It asks the server, and the driver asks it before each cursor. djpool
-        # looked when it lent the connection; the statement itself finds the rest.
-        # But it would also stumble over results that nobody has read.
-        connection.is_connected = functools.partial(_is_usable, connection, part)
-        connection.djpool_charset = connection.charset_id
-        # It sends a statement, and reads the answer as far as its rows; whether these
-        # were read the driver knows.
-        self.count_calls(connection, "cmd_query")
         return connection
 
     def doubt(self, connection: Any) -> None:

@@ -51,6 +51,14 @@ class MysqlclientDriver(MySQLdbDriver):
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: Any) -> None:
         connection.djpool_began = connection.djpool_known = False
         connection.djpool_doubted = connection.djpool_chains = self._chains(connection)
         connection.djpool_charset = connection.character_set_name()
@@ -58,7 +66,6 @@ class MysqlclientDriver(MySQLdbDriver):
         connection.query = self._beginning(connection, connection.query)
         connection.commit = _ending(connection, connection.commit)
         connection.rollback = _ending(connection, connection.rollback)
-        return connection
 
     def _beginning(
         self, connection: Any, query: Callable[[Any], Any]
@@ -163,11 +170,15 @@ class PyMySQLDriver(MySQLdbDriver):
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
-        patience = connection._read_timeout  # noqa: SLF001
-        if isinstance(patience, WhileConnecting):
-            connection._read_timeout = patience.then  # noqa: SLF001
-        # It sends a statement, and reads the answer to its end.
-        self.count_calls(connection, "query")
+        try:
+            patience = connection._read_timeout  # noqa: SLF001
+            if isinstance(patience, WhileConnecting):
+                connection._read_timeout = patience.then  # noqa: SLF001
+            # It sends a statement, and reads the answer to its end.
+            self.count_calls(connection, "query")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self, connection: Any) -> None:

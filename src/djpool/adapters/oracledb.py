@@ -6,6 +6,7 @@ fallback only, and keeps no deadline while it connects.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
 import re
@@ -91,26 +92,32 @@ class OracleDriver(Driver):
         self.opens: Callable[..., Any] = open_session
 
     def _connect(self, timeout: float) -> Any:
-        with Deadline(timeout) as deadline:
-            token = connecting.set(partial(self.opens, deadline))
-            try:
-                connection = self._open(timeout)
-            except oracledb.Error as error:
-                if deadline.passed:
-                    raise _too_late(timeout, f": {error}") from error
-                raise
-            finally:
-                connecting.reset(token)
-        if deadline.passed:  # in the last moment; it was cut off
-            connection.close()
-            deadline.undo()
-            raise _too_late(timeout)
-        keep_from_children(connection)
-        connection.djpool_socket = find_socket(connection._impl)  # noqa: SLF001
-        connection.djpool_kept = _kept(connection)
-        connection.djpool_by_hand = False
-        # In the instance, where whoever has the connection looks first.
-        connection.cursor = _noted(connection, connection.cursor)
+        deadline, connection = Deadline(timeout), None
+        try:
+            with deadline:
+                token = connecting.set(partial(self.opens, deadline))
+                try:
+                    connection = self._open(timeout)
+                except oracledb.Error as error:
+                    if deadline.passed:
+                        raise _too_late(timeout, f": {error}") from error
+                    raise
+                finally:
+                    connecting.reset(token)
+            if deadline.passed:  # in the last moment; it was cut off
+                raise _too_late(timeout)
+            keep_from_children(connection)
+            connection.djpool_socket = find_socket(connection._impl)  # noqa: SLF001
+            connection.djpool_kept = _kept(connection)
+            connection.djpool_by_hand = False
+            # In the instance, where whoever has the connection looks first.
+            connection.cursor = _noted(connection, connection.cursor)
+        except BaseException:
+            if connection is not None:
+                with contextlib.suppress(oracledb.Error):
+                    connection.close()
+            deadline.give_up()  # the block may not have begun, or not have ended
+            raise
         return connection
 
     def peek(self, connection: Any) -> bool:

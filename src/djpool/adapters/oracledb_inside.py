@@ -148,12 +148,21 @@ class Deadline:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc is not None:
+            self.give_up()
+            return
         with self._changed:
             self._left = True
-            self.given_up = exc is not None
             self._changed.notify()
-        if exc is not None:
-            self.undo()
+
+    def give_up(self) -> None:
+        """Leave the block, and cut off what is under way. May be called twice."""
+        with self._changed:
+            self._left = self.given_up = True
+            self._changed.notify()
+        # Once: the driver's pool counts down each time.
+        undo, self.undo = self.undo, _nothing
+        undo()
 
     def _guard(self) -> None:
         with self._changed:

@@ -148,13 +148,17 @@ class SessionPool(_ConnectionPool):  # type: ignore[misc]
             connection: Any = self.acquire()
         finally:
             del self.inside.asking.deadline
-        connection.djpool_inside = connection._impl  # noqa: SLF001
-        connection.djpool_native = self
-        self.inside.lent.add(connection.djpool_inside)
-        deadline.undo = functools.partial(self.drop_session, connection)
-        deadline.watch(connection.djpool_inside)
-        # Whoever closes it closes it: it does not go back into the pool.
-        connection._pool = None  # noqa: SLF001
+        try:
+            inside = connection.djpool_inside = connection._impl  # noqa: SLF001
+            connection.djpool_native = self
+            # Whoever closes it closes it: it does not go back into the pool.
+            connection._pool = None  # noqa: SLF001
+            self.inside.lent.add(inside)
+            deadline.undo = functools.partial(self.drop_session, connection)
+            deadline.watch(inside)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def drop_session(self, connection: Any) -> None:
@@ -186,8 +190,9 @@ class OracleNativePool:
         self._dsn = ""
         self._login: dict[str, Any] = {}
         self._lock = threading.Lock()  # guards all these, and making a pool
-        # Held while a caller has the pool's one thread connect.
-        self._connects = threading.Lock()
+        # Held while a caller has the pool's one thread connect. It tells whether this
+        # thread has it.
+        self._connects: Any = threading.RLock()
         #: How a session is opened without the pool.
         self.beside: Callable[..., Any] = oracledb.connect
 
@@ -198,14 +203,20 @@ class OracleNativePool:
         perhaps for ever, or where there can be no thread: such a session is djpool's
         like any other.
         """
-        if not self._connects.acquire(timeout=min(SLOW, deadline.seconds)):
+        connects = self._connects
+        if connects._is_owned():  # noqa: SLF001 (threading.Condition asks, too)
+            # A signal's handler has interrupted such a connect of this thread.
             return self.beside(deadline, dsn, **settings)
         try:
-            return self._open_in_pool(deadline, dsn, settings)
+            if connects.acquire(timeout=min(SLOW, deadline.seconds)):
+                return self._open_in_pool(deadline, dsn, settings)
         except RuntimeError:  # no thread can be started, and such a pool has one
-            return self.beside(deadline, dsn, **settings)
+            pass
         finally:
-            self._connects.release()
+            # Also if an exception has struck just when the lock was taken.
+            if connects._is_owned():  # noqa: SLF001
+                connects.release()
+        return self.beside(deadline, dsn, **settings)
 
     def _open_in_pool(
         self, deadline: Deadline, dsn: str, settings: dict[str, Any]

@@ -37,9 +37,13 @@ class Sqlite3Driver(Driver):
 
     def _connect(self, timeout: float) -> Any:
         connection = self._open(timeout)
-        own = driver_s_own(connection)
-        path = own.execute("PRAGMA database_list").fetchone()[2]
-        self._files[id(connection)] = path, _identity(path)
+        try:
+            own = driver_s_own(connection)
+            path = own.execute("PRAGMA database_list").fetchone()[2]
+            self._files[id(connection)] = path, _identity(path)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def peek(self, connection: Any) -> bool:

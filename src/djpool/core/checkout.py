@@ -79,24 +79,28 @@ class Checkout:
     def insist(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """`make_sound()`, and again where that failed and waiting can help."""
         full_until = deadline
-        while True:
-            try:
-                return self.make_sound(slot, patience, deadline)
-            except Exception as error:
-                until = now = self._clock()
-                if self._connections.driver.is_full(error):
-                    full_until = min(full_until, now + FULL_PATIENCE)
-                    until = full_until
-                if self._gate.suspended:
-                    until = deadline  # what it failed of may be why
-                turn = None
-                if patience and until > now:
-                    waiter = self._waiting_since(deadline - patience)
-                    turn, _ = self._try_queue(until - now, waiter)
-                if turn is None:
-                    self._opener.share(error, deadline)
-                    raise
-            slot = turn
+        try:
+            while True:
+                try:
+                    return self.make_sound(slot, patience, deadline)
+                except Exception as error:
+                    until = now = self._clock()
+                    if self._connections.driver.is_full(error):
+                        full_until = min(full_until, now + FULL_PATIENCE)
+                        until = full_until
+                    if self._gate.suspended:
+                        until = deadline  # what it failed of may be why
+                    turn = None
+                    if patience and until > now:
+                        waiter = self._waiting_since(deadline - patience)
+                        turn, _ = self._try_queue(until - now, waiter)
+                    if turn is None:
+                        self._opener.share(error, deadline)
+                        raise
+                slot = turn
+        except BaseException:
+            self._connections.abandon(slot)  # if it is not closed already
+            raise
 
     def make_sound(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """The checkout loop: until the slot has a connection that can be lent.

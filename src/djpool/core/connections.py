@@ -286,24 +286,36 @@ class Connections:
     def sweep(self, judge: Callable[[Entry], CloseCause | None]) -> None:
         """Take every idle connection out, close those judged, lay back the rest."""
         taken: list[Slot] = []
+        mark = object()
+        try:
+            self._take_all(taken, mark)
+            # The longest idle first: so they lie in the order in which they were, and
+            # what is left for min_size are those that the upkeep keeps alive.
+            taken.reverse()
+            taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
+            for slot in taken:
+                entry = slot.entry
+                cause = CloseCause.BROKEN if entry is None else judge(entry)
+                if cause is None:
+                    self.put_aside(slot)
+                else:
+                    self.discard(slot, cause)
+        except BaseException:
+            for slot in taken:
+                self.abandon_if(slot, mark)
+            taken.clear()  # or the exception would keep what is others' by now
+            raise
+
+    def _take_all(self, taken: list[Slot], mark: object) -> None:
+        # A loop with a function of its own: see `djpool.core.slot`.
         while True:
             try:
                 slot = self.gate.free.pop()
             except IndexError:
-                break
+                return
+            slot.returning = mark
             taken.append(slot)
             self.take_native(slot)
-        # The longest idle first: so they lie in the order in which they were, and what
-        # is left for min_size are those that the upkeep keeps alive.
-        taken.reverse()
-        taken.sort(key=lambda slot: slot.entry.idle_since if slot.entry else 0.0)
-        while taken:
-            slot = taken.pop(0)
-            cause = judge(slot.entry) if slot.entry is not None else CloseCause.BROKEN
-            if cause is None:
-                self.put_aside(slot)
-            else:
-                self.discard(slot, cause)
 
     def _killed_too(self, entry: Entry) -> CloseCause | None:
         return None if self._looks_alive(entry) else CloseCause.BROKEN
@@ -384,6 +396,11 @@ class Connections:
             if entry.owner is not None:
                 self.end_use(entry, self.clock())
         slot.lose()
+
+    def abandon_if(self, slot: Slot, mark: object) -> None:
+        """Do so if nobody has taken the slot over since it was given this mark."""
+        if slot.returning is mark:
+            self.abandon(slot)
 
     def discard(self, slot: Slot, cause: CloseCause) -> None:
         """Close the connection, then let the next caller in its place. Never raises.

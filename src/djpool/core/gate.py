@@ -164,8 +164,7 @@ class Gate:
                 return refused
             if waiter.slot is None:
                 self.make_room()
-            while waiter.slot is None and self._goes_on_waiting(waiter, ends):
-                self.make_room()
+            self._wait(waiter, ends)
             return self._leave_queue(waiter)
         except BaseException:
             # Nobody else has this waiter by then, so its slot can be had from it again.
@@ -209,7 +208,7 @@ class Gate:
             self._count_anew_locked()
             self._wary = self._wary and self._paused_until > float("-inf")
         if waiter.again:
-            self._put_back_in_line_locked(waiter)
+            self.waiters.insert(self._place_locked(waiter), waiter)
         elif self.crowded:
             self.counters.rejected += 1
             return Refused.BUSY
@@ -223,13 +222,20 @@ class Gate:
         self.serve_locked()
         return None
 
-    def _put_back_in_line_locked(self, waiter: Waiter) -> None:
-        """Queue before all who came later. They are all but a few."""
+    def _place_locked(self, waiter: Waiter) -> int:
+        """Where one who comes back belongs. Nearly all in the queue came later."""
         place = 0
-        with contextlib.suppress(IndexError):
+        try:
             while self.waiters[place].since < waiter.since:
                 place += 1
-        self.waiters.insert(place, waiter)
+        except IndexError:
+            return len(self.waiters)
+        return place
+
+    def _wait(self, waiter: Waiter, ends: float) -> None:
+        # A loop with a function of its own: see `djpool.core.slot`.
+        while waiter.slot is None and self._goes_on_waiting(waiter, ends):
+            self.make_room()
 
     def _goes_on_waiting(self, waiter: Waiter, ends: float) -> bool:
         """Wait for something to happen; whether the waiter is to wait for more."""
@@ -394,11 +400,14 @@ class Gate:
             self._serves = False
             if helps or self.barred:
                 return
-            while self.waiters:
-                waiter = self.waiters.popleft()
-                if waiter.slot is None:
-                    waiter.failure = failure
-                    waiter.call()
+            self._share_locked(failure)
+
+    def _share_locked(self, failure: BaseException) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if waiter.slot is None:
+                waiter.failure = failure
+                waiter.call()
 
     def dismiss(self, waiter: Waiter, failure: BaseException) -> bool:
         """Tell a caller why the connect made for it failed; False if it has its turn.

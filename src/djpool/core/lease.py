@@ -142,7 +142,14 @@ class Lease:
         None if the owner needs it, or if its connection is not in order. Never raises.
         """
         slot = self.take_away(over=False)
-        return None if slot is None else self._pool.pass_on(slot)
+        if slot is None:
+            return None
+        slot.returning = self._token
+        try:
+            return self._pool.pass_on(slot)
+        except BaseException:
+            self._abandon(slot)
+            raise
 
     def forsake(self) -> None:
         """Give it back as soon as it is not in use: its owner will not. Never raises.
@@ -152,8 +159,13 @@ class Lease:
         slot = self.take_away()
         if slot is None:
             self.forsake_soon()
-        else:
+            return
+        slot.returning = self._token
+        try:
             self._pool.take_back(slot)
+        except BaseException:
+            self._abandon(slot)
+            raise
 
     def forsake_soon(self) -> None:
         """The same, but not now: its owner is about to use it."""

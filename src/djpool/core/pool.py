@@ -228,19 +228,16 @@ class Pool:
         """A lease has ended: lend its slot to the caller, who waits for nobody.
 
         If its connection is not in order, it is taken back as ever, and None returned.
+        If an exception comes, it is for the caller to abandon the slot.
         """
         entry: Entry = slot.entry  # type: ignore[assignment]  # it was leased
-        try:
-            if self._gate.barred or not self._is_in_order(entry):
-                self.take_back(slot)
-                return None
-            now = self._clock()
-            self._connections.end_use(entry, now)
-            entry.direct += 1
-            return self._lend(slot, entry, now)
-        except BaseException:
-            self._connections.abandon(slot)
-            raise
+        if self._gate.barred or not self._is_in_order(entry):
+            self.take_back(slot)
+            return None
+        now = self._clock()
+        self._connections.end_use(entry, now)
+        entry.direct += 1
+        return self._lend(slot, entry, now)
 
     def _acquire_slowly(self, slot: Slot | None, timeout: float | None) -> Lease:
         """Lease a connection after queueing, or after a look at the one in `slot`."""

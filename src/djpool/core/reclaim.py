@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 
 from djpool.core.checkin import Checkin, Postponed
@@ -36,42 +37,52 @@ class Reclaim:
         self._connections = connections
         self._checkin = checkin
         self._lost = lost
+        self._on_lost = connections.gate.on_lost
         self._postponed = postponed
         #: When somebody was last about to wait for a connection.
         self.sought_at = float("-inf")
 
     def what_is_lost(self) -> None:
         """Take back what finalisers reported since the last time, or left undone."""
+        connections, mark = self._connections, object()
         # As many as there are now: what is postponed again waits for the next time.
         for _ in range(len(self._postponed)):
             try:
                 slot = self._postponed.popleft()
             except IndexError:
                 break  # another thread was faster
-            self._checkin.take_back(slot)
-        while self._lost:
+            slot.returning = mark
             try:
-                entry, opening, mending = self._lost.popleft()
-            except IndexError:
-                return  # another thread was faster
+                self._checkin.take_back(slot)
+            except BaseException:
+                connections.abandon_if(slot, mark)
+                raise
+        while self._lost:
             slot = Slot()
-            slot.entry, slot.opening, slot.mending = entry, opening, mending
-            slot.on_lost = self._connections.gate.on_lost
-            if entry is None or entry.owner is None:
-                self._connections.discard(slot, CloseCause.BROKEN)
-                continue
-            self._take_back_unasked(slot, entry)
+            slot.returning = mark
+            try:
+                with connections.gate.lock:
+                    if not self._lost:
+                        return  # another thread was faster
+                    # Without a call from here to the one that takes it out: either the
+                    # queue knows of it at any time, or the slot does.
+                    slot.entry, slot.opening, slot.mending = self._lost[0]
+                    slot.on_lost = self._on_lost
+                    self._lost.popleft()
+                entry = slot.entry
+                if entry is None or entry.owner is None:
+                    connections.discard(slot, CloseCause.BROKEN)
+                else:
+                    self._take_back_unasked(slot, entry)
+            except BaseException:
+                connections.abandon_if(slot, mark)
+                raise
 
     def what_is_over(self) -> float | None:
         """End leases of dead owners, and forsaken ones; when to look again."""
         with self._connections.gate.lock:
-            over = [
-                (entry, entry.lease)
-                for entry in list(self._connections.books)
-                if (owner := entry.owner) is not None
-                and (owner.ended or entry.forsaken)
-            ]
-        pause = None
+            over = _over(self._connections.books)
+        pause, mark = None, object()
         for entry, reference in over:
             lease = reference() if reference is not None else None
             if lease is None or lease.ended:
@@ -83,10 +94,16 @@ class Reclaim:
             if slot is None:
                 # A dead owner's may be shared with the living, for long.
                 pause = SHARED_PAUSE if dead and pause is None else IN_USE_PAUSE
-            elif dead and not entry.forsaken:
-                self._take_back_unasked(slot, entry)
-            else:
-                self._checkin.take_back(slot)
+                continue
+            slot.returning = mark
+            try:
+                if dead and not entry.forsaken:
+                    self._take_back_unasked(slot, entry)
+                else:
+                    self._checkin.take_back(slot)
+            except BaseException:
+                self._connections.abandon_if(slot, mark)
+                raise
         return pause
 
     def what_is_loose(self, *, coming: int = 0) -> float | None:
@@ -106,13 +123,9 @@ class Reclaim:
         early = self._connections.options.release == "transaction"
         full = gate.size >= min(gate.max_size, gate.family.max_size)
         with gate.lock:
-            references = [
-                each.lease
-                for each in list(self._connections.books)
-                if each.owner is not None and not each.owner.ended
-            ]
+            references = _lent_to_the_living(self._connections.books)
             needed = len(gate.waiters) + coming
-        wanted = False
+        wanted, mark = False, object()
         for reference in references:
             lease: Lease | None = reference() if reference is not None else None
             if lease is None:
@@ -124,7 +137,12 @@ class Reclaim:
             slot = lease.take_away(over=False)
             if slot is not None:
                 needed -= 1
-                self._checkin.take_back(slot)
+                slot.returning = mark
+                try:
+                    self._checkin.take_back(slot)
+                except BaseException:
+                    self._connections.abandon_if(slot, mark)
+                    raise
         if wanted:
             return IN_USE_PAUSE
         sought = self._connections.clock() - self.sought_at < 2.0 * LOOSE_PAUSE
@@ -143,3 +161,22 @@ class Reclaim:
             "" if connections.traces else "; set leak_threshold to see where",
         )
         self._checkin.take_back(slot)
+
+
+# Loops inside of critical sections: see `djpool.core.slot`.
+
+
+def _over(books: set[Entry]) -> list[tuple[Entry, weakref.ref[Lease] | None]]:
+    return [
+        (entry, entry.lease)
+        for entry in list(books)
+        if (owner := entry.owner) is not None and (owner.ended or entry.forsaken)
+    ]
+
+
+def _lent_to_the_living(books: set[Entry]) -> list[weakref.ref[Lease] | None]:
+    return [
+        each.lease
+        for each in list(books)
+        if each.owner is not None and not each.owner.ended
+    ]

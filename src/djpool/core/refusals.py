@@ -9,6 +9,7 @@ from djpool.core.connections import Connections
 from djpool.core.errors import ErrorKinds, PoolError
 from djpool.core.gate import Refused
 from djpool.core.holders import describe_holders
+from djpool.core.slot import Entry
 from djpool.core.stats import PoolStats
 
 # Seconds for which one description of the pool serves every refused caller. Callers
@@ -93,7 +94,8 @@ class Refusals:
     def _describe(self, now: float) -> _Description:
         with self._gate.lock:
             books = self._connections.books_of_all()
-            held = [entry for entry in books if entry.owner is not None]
+            # No comprehension, for the sake of interruptions: see `djpool.core.slot`.
+            held = list(filter(_is_held, books))
         holders = describe_holders(held, now)
         return _Description(now, self._connections.stats(), holders)
 
@@ -103,3 +105,7 @@ class Refusals:
             f"{stats.idle} idle, {stats.opening} opening, {stats.waiting} waiting"
         )
         return f"pool {self._connections.name!r}: {reason} ({figures}){holders}"
+
+
+def _is_held(entry: Entry) -> bool:
+    return entry.owner is not None

@@ -1,4 +1,10 @@
-"""Connections, as a pool sees them: the right to one, and what is known of it."""
+"""Connections, as a pool sees them: the right to one, and what is known of it.
+
+An exception of a signal's handler may strike when a loop goes round. Since Python 3.12,
+the jump back may stand outside of every `with` and `try` of its function, if it follows
+a condition: then the lock stays locked, and no handler runs. So such a loop inside of a
+block has a function of its own, out of which the exception comes as out of any call.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +112,7 @@ class Slot:
         self.mending = False  # counts as given back, and not ready yet
         # Set while the gate counts this slot; None once it was reported as lost.
         self.on_lost: OnLost | None = None
-        # An object of the call that takes it back, until that hands it over.
+        # An object of the call that moves it, until that hands it over.
         self.returning: object = None
 
     def moved(self) -> Slot:

@@ -97,16 +97,12 @@ class Upkeep:
 
     def _due_dates(self) -> list[float]:
         """In how many seconds each idle connection wants to be looked at."""
-        max_idle, due = self._connections.max_idle, []
+        max_idle = self._connections.max_idle
         now = self._connections.clock()
         with self._gate.lock:
-            surplus = self._gate.size > self._gate.min_size
-            for entry in list(self._connections.books):
-                if entry.owner is not None:
-                    continue  # what is lent is looked at when it comes back
-                due.append(entry.expires_at - now)
-                if surplus and max_idle is not None:
-                    due.append(entry.idle_since + max_idle - now)
+            if self._gate.size <= self._gate.min_size:
+                max_idle = None  # none is surplus
+            due = _due_dates(self._connections.books, now, max_idle)
         due += [
             entry.quiet_since + self._keepalive - now for _slot, entry in self._kept()
         ]
@@ -140,29 +136,44 @@ class Upkeep:
             for slot, entry in self._kept()
             if now - entry.quiet_since >= self._keepalive
         ]
-        while due:
-            slot = due.pop(0)
-            try:
-                self._gate.free.remove(slot)
-            except ValueError:
-                continue  # a caller has leased it meanwhile
-            connections.take_native(slot)
-            entry = slot.entry
-            if entry is None or not connections.ping(entry, patience):
-                connections.discard(slot, CloseCause.BROKEN)
-            else:
-                connections.put_aside(slot)
+        mark = object()
+        slot = None
+        try:
+            while due:
+                slot = due.pop(0)
+                try:
+                    self._gate.free.remove(slot)
+                except ValueError:
+                    continue  # a caller has leased it meanwhile
+                slot.returning = mark
+                connections.take_native(slot)
+                entry = slot.entry
+                if entry is None or not connections.ping(entry, patience):
+                    connections.discard(slot, CloseCause.BROKEN)
+                else:
+                    connections.put_aside(slot)
+        except BaseException:
+            if slot is not None:
+                connections.abandon_if(slot, mark)
+            # If it struck before the mark was set, here is the last reference.
+            slot = None
+            due.clear()
+            raise
 
     def _fill(self) -> float | None:
         """Open connections up to `min_size`; the pause until the next attempt."""
         outage, timeout = self._connections.outage, self._options.timeout
         if not outage.failures:
             self._failures = 0
+        mark, deadline = object(), 0.0
         while (slot := self._gate.grow()) is not None:
-            deadline = self._connections.clock() + timeout
+            slot.returning = mark
             try:
+                deadline = self._connections.clock() + timeout
                 self._opener.open_spare(slot, deadline)
+                self._failures = 0
             except Exception as error:  # noqa: BLE001 (each driver has its own)
+                self._connections.abandon_if(slot, mark)
                 self._failures += 1
                 if outage.is_news():
                     logger.warning(
@@ -173,7 +184,9 @@ class Upkeep:
                     )
                 self._opener.share(error, deadline)
                 return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
-            self._failures = 0
+            except BaseException:
+                self._connections.abandon_if(slot, mark)
+                raise
         return None
 
     def _tell_of_leaks(self) -> float | None:
@@ -183,15 +196,8 @@ class Upkeep:
             return None
         books, now = self._connections.books, self._connections.clock()
         with self._gate.lock:
-            held = [
-                each
-                for each in list(books)
-                if each.owner and not (each.leaked or each.owner.tells)
-            ]
-            late = [each for each in held if now - each.acquired_at >= threshold]
+            late = _late(books, now - threshold)
             self._gate.counters.leaks += len(late)
-            for entry in late:
-                entry.leaked = True
         for entry in late:
             logger.warning(
                 "pool %r: a connection is held for longer than leak_threshold=%g s "
@@ -201,3 +207,30 @@ class Upkeep:
                 describe_holder(entry, now - entry.acquired_at),
             )
         return threshold / 4  # of what is leased from now on, none is told of late
+
+
+# Loops inside of critical sections: see `djpool.core.slot`.
+
+
+def _due_dates(books: set[Entry], now: float, max_idle: float | None) -> list[float]:
+    due: list[float] = []
+    for entry in list(books):
+        if entry.owner is not None:
+            continue  # what is lent is looked at when it comes back
+        due.append(entry.expires_at - now)
+        if max_idle is not None:
+            due.append(entry.idle_since + max_idle - now)
+    return due
+
+
+def _late(books: set[Entry], since: float) -> list[Entry]:
+    """Return what is held since then or longer, and mark it as told of."""
+    held = [
+        each
+        for each in list(books)
+        if each.owner and not (each.leaked or each.owner.tells)
+    ]
+    late = [each for each in held if each.acquired_at <= since]
+    for entry in late:
+        entry.leaked = True
+    return late

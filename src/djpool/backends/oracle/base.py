@@ -28,7 +28,9 @@ class OraclePooling(PooledWrapper):
             "user": described["USER"],
             "password": described["PASSWORD"],
         }
-        return connect(**settings | conn_params)  # which may have a dsn of its own
+        # These may have a dsn of their own.
+        self.djpool_opened = connect(**settings | conn_params)
+        return self.djpool_opened
 
     def create_cursor(self, name: Any = None) -> Any:
         if self.djpool_lease is None:
