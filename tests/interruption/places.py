@@ -10,11 +10,13 @@ strikes there, and finds faults that no signal can bring about.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 # A finaliser, and what the garbage collector calls when it begins and ends.
@@ -58,6 +60,21 @@ def is_finaliser(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+@functools.cache
+def _covered(code: CodeType) -> tuple[tuple[int, int], ...]:
+    entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
+    return tuple((each.start, each.end) for each in entries)
+
+
+def covers(code: CodeType, offset: int) -> bool:
+    """Whether the jump back there is inside of a block that catches what strikes.
+
+    What a monitor of jumps raises is not caught there, other than a signal's exception:
+    to that, such a jump is as the call before it.
+    """
+    return any(start <= offset < end for start, end in _covered(code))
+
+
 class _Strike:
     """Raises at one place in this thread; counts the places until then."""
 
@@ -98,11 +115,11 @@ class _Strike:
             }
 
             def hear(name: str) -> Callable[..., None]:
-                def note(_code: Any, offset: int, *rest: Any) -> None:
+                def note(code: CodeType, offset: int, *rest: Any) -> None:
                     if threading.get_ident() != self._thread:
                         return
-                    if name == "jump" and rest[0] > offset:
-                        return  # forward: no handler runs there
+                    if name == "jump" and (rest[0] > offset or covers(code, offset)):
+                        return
                     self._note(name, sys._getframe(1))
 
                 return note

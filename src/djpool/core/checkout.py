@@ -108,35 +108,45 @@ class Checkout:
         After a dead one it goes on at once: with another that was idle, or by
         opening one in its place. It never sleeps.
         """
-        connections = self._connections
-        while True:
-            try:
-                while not slot.opening:
-                    # Without an entry, the native pool had lost its connection.
-                    if slot.entry is not None:
-                        cause = connections.fault(slot.entry, deadline)
-                        if cause is None:
-                            return slot
-                        connections.close(slot, cause)
-                    slot = self._go_on(slot, patience, deadline)
-                if self._clock() > deadline:  # spent on queueing, pinging and closing
-                    with self._gate.lock:
-                        self._gate.counters.timeouts += 1
-                    raise self._refusals.error(
-                        Refused.TIMEOUT, connections.options.timeout
-                    )
-                waiter = self._waiting_since(deadline - patience)
-                mine: Slot | None = slot
-                if patience and self._gate.others_may_come_first():
-                    mine = self._opener.open_beside(slot, deadline, waiter)
-                if mine is not None:
-                    slot = mine
-                    connections.open(slot, deadline)
+        try:
+            while True:
+                turn = self._try_slot(slot, patience, deadline)
+                if turn is slot:
                     return slot
-            except BaseException:
-                connections.discard(slot, CloseCause.BROKEN)
-                raise
-            slot = self._queue(deadline - self._clock(), patience, waiter)
+                slot = turn
+        except BaseException:
+            self._connections.discard(slot, CloseCause.BROKEN)
+            raise
+
+    def _try_slot(self, slot: Slot, patience: float, deadline: float) -> Slot:
+        """The slot, now with a connection that can be lent, or another one to try."""
+        connections = self._connections
+        if not slot.opening:
+            # Without an entry, the native pool had lost its connection.
+            if slot.entry is not None:
+                cause = connections.fault(slot.entry, deadline)
+                if cause is None:
+                    return slot
+                connections.close(slot, cause)
+            turn = self._go_on(slot, patience, deadline)
+            if turn is not slot:
+                return turn
+        if self._clock() > deadline:  # spent on queueing, pinging and closing
+            with self._gate.lock:
+                self._gate.counters.timeouts += 1
+            raise self._refusals.error(Refused.TIMEOUT, connections.options.timeout)
+        waiter = self._waiting_since(deadline - patience)
+        mine: Slot | None = slot
+        if patience and self._gate.others_may_come_first():
+            mine = self._opener.open_beside(slot, deadline, waiter)
+        if mine is None:
+            return self._queue(deadline - self._clock(), patience, waiter)
+        try:
+            connections.open(mine, deadline)
+        except BaseException:
+            connections.discard(mine, CloseCause.BROKEN)
+            raise
+        return mine
 
     def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """After the connection of this slot was closed: another turn."""
