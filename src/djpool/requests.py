@@ -101,9 +101,15 @@ class Request:
             return
         if len(self._leased) >= self._limit:
             # One by one, as other threads add theirs. A stream of events that lasts
-            # for hours may have a new Django connection for each.
+            # for hours may have a new Django connection for each, or share one with
+            # other requests, which take it over and over.
             for reference in list(self._leased):
-                if reference() is None:
+                other = reference()
+                if (
+                    other is None
+                    or other is wrapper
+                    or other.djpool_request is not self
+                ):
                     with contextlib.suppress(ValueError):  # another thread did
                         self._leased.remove(reference)
             self._limit = 2 * len(self._leased) + 16

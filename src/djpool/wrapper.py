@@ -742,6 +742,9 @@ class PooledWrapper(_Base):
                 using.release()
         return True
 
+    def djpool_ends_slowly(self) -> bool:
+        return bool(lease_released.receivers or self.djpool_cursors)
+
     def djpool_is_wanted(self, lease: Lease) -> bool:
         request = self.djpool_request
         return request is not None and request.waits_for(lease.pool)

@@ -358,3 +358,20 @@ def test_a_lease_forgotten_after_its_pool_was_closed_is_closed_too() -> None:
     del lease
     gc.collect()
     wait_until(lambda: not server.connections, "the connection to be closed")
+
+
+def test_a_pool_made_while_its_alias_is_closed_has_its_limit() -> None:
+    """What the pools of the alias share was forgotten between the two."""
+    registry, closes = Registry(), [True]
+
+    def make(keeper: Keeper) -> Pool:
+        family = registry.family("default")
+        if closes.pop() if closes else False:
+            registry.close("default")
+        driver = FakeDriver(Server())
+        return Pool(PoolOptions(max_size=1), driver, keeper=keeper, family=family)
+
+    pool = registry.make("default", 1, make)
+    pool.acquire(timeout=1).release()
+    assert registry.find("default", 1) is pool
+    pool.close()

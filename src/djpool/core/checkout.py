@@ -136,17 +136,11 @@ class Checkout:
                 self._gate.counters.timeouts += 1
             raise self._refusals.error(Refused.TIMEOUT, connections.options.timeout)
         waiter = self._waiting_since(deadline - patience)
-        mine: Slot | None = slot
-        if patience and self._gate.others_may_come_first():
-            mine = self._opener.open_beside(slot, deadline, waiter)
-        if mine is None:
+        beside = patience and self._gate.others_may_come_first()
+        if beside and self._opener.open_beside(slot, deadline, waiter):
             return self._queue(deadline - self._clock(), patience, waiter)
-        try:
-            connections.open(mine, deadline)
-        except BaseException:
-            connections.discard(mine, CloseCause.BROKEN)
-            raise
-        return mine
+        connections.open(slot, deadline)
+        return slot
 
     def _go_on(self, slot: Slot, patience: float, deadline: float) -> Slot:
         """After the connection of this slot was closed: another turn."""

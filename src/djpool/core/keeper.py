@@ -110,14 +110,16 @@ class Keeper:
     def _start_locked(self) -> str:
         """Start the thread; what to say where that cannot be."""
         thread = threading.Thread(target=self._run, name="djpool-keeper", daemon=True)
+        self._thread = thread
         try:
             thread.start()
         except RuntimeError as error:
+            self._thread = None
             # The process has too many, or has come to its end.
             news = not (self._told or is_the_end(error))
             self._told = True
             return str(error) if news else ""
-        self._thread, self._told = thread, False
+        self._told = False
         return ""
 
     def see_off(self, pool: Pool) -> None:
@@ -128,7 +130,10 @@ class Keeper:
 
     def nudge(self, pool: weakref.ref[Pool]) -> None:
         """Look at a pool now. May be called from a finaliser."""
-        self._inbox.put(pool)
+        # Where there can be no thread, nobody would take it out. One that begins later
+        # looks at every pool.
+        if self._thread is not None:
+            self._inbox.put(pool)
 
     def stop(self) -> None:
         """Begin nothing any more: the process ends, whatever its threads do."""
@@ -156,6 +161,10 @@ class Keeper:
         in_a_serving_thread()
         if self._begins is not None:
             self._begins()
+        with self._lock:
+            references = self._references()
+        for reference in references:
+            self._inbox.put(reference)
         while self._goes_on():
             now = time.monotonic()
             if now >= self._next_at:
@@ -166,6 +175,9 @@ class Keeper:
             while self._forked:
                 self._inbox.get()
         self.aside.end()  # no pool is left that could need it
+
+    def _references(self) -> list[weakref.ref[Pool]]:
+        return [pool.reference for pool in self._pools]
 
     def _goes_on(self) -> bool:
         with self._lock:
@@ -181,13 +193,14 @@ class Keeper:
     def _sleep(self, seconds: float) -> None:
         """Sleep until something has come, or for so long; see to what has come."""
         try:
-            news = self._inbox.get(timeout=min(max(seconds, 0.0), LONGEST))
+            # Never with a timeout of 0: Python 3.10 may wait for ever then.
+            news = self._inbox.get(seconds > 0, min(max(seconds, 0.0), LONGEST))
             while True:
                 if isinstance(news, tuple):
                     self._done(*news)
                 elif news is not None:
                     self._look_at(news)
-                news = self._inbox.get(timeout=0.0)
+                news = self._inbox.get_nowait()
         except queue.Empty:
             return
 

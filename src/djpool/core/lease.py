@@ -26,6 +26,9 @@ class Holder(Protocol):
         Who answers True does not use the connection after that.
         """
 
+    def djpool_ends_slowly(self) -> bool:
+        """Whether letting go runs the project's code, or asks the server."""
+
     def djpool_is_wanted(self, lease: Lease) -> bool:
         """Whether another thread waits for a connection in the owner's name."""
 
@@ -130,6 +133,11 @@ class Lease:
             return None
         self.connection = None
         return slot
+
+    def ends_slowly(self) -> bool:
+        """Whether taking it away may take its time."""
+        holder = self.holder() if self.holder is not None else None
+        return holder is not None and holder.djpool_ends_slowly()
 
     def is_wanted(self) -> bool:
         """Whether it would serve its owner better in another thread, which waits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from djpool.core.connections import Connections
 from djpool.core.errors import in_one_line, without_frames
 from djpool.core.gate import Waiter
+from djpool.core.handing import hand_over
 from djpool.core.slot import Slot
 from djpool.core.stats import CloseCause
 from djpool.core.telling import teller
@@ -41,32 +41,16 @@ class Opener:
             raise
         self._connections.put_aside(slot)
 
-    def open_beside(self, slot: Slot, deadline: float, waiter: Waiter) -> Slot | None:
+    def open_beside(self, slot: Slot, deadline: float, waiter: Waiter) -> bool:
         """Have another thread open it, for whoever is first in the queue then.
 
-        `waiter`, who had the right, is told if that fails while it waits. Where no
-        thread can be had, the right is returned, in another slot.
+        `waiter`, who had the right, is told if that fails while it waits. False if no
+        thread can be had: then the right is the caller's as before.
         """
-        if self._workers is None:
-            return slot
-        # Another object than the caller's, which may still see an exception come and
-        # give up what it had. Who takes it out of the list has it.
-        hands = [slot.moved()]
-        try:
-            self._workers.do(partial(self._run, hands, deadline, waiter))
-        except RuntimeError:
-            return hands.pop()
-        except BaseException:
-            with contextlib.suppress(IndexError):
-                self._connections.abandon(hands.pop())
-            raise
-        return None
+        work = partial(self._open_for, deadline, waiter)
+        return hand_over(slot, self._workers, work, self._connections.abandon)
 
-    def _run(self, hands: list[Slot], deadline: float, waiter: Waiter) -> None:
-        try:
-            slot = hands.pop()
-        except IndexError:
-            return  # its caller was interrupted
+    def _open_for(self, deadline: float, waiter: Waiter, slot: Slot) -> None:
         try:
             self.open_spare(slot, deadline)
         except Exception as error:  # noqa: BLE001 (each driver has its own)

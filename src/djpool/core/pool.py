@@ -119,10 +119,11 @@ class Pool:
         checkin = Checkin(
             self._connections, None if keeper is None else keeper.aside, postponed
         )
-        reclaim = Reclaim(self._connections, checkin, self._lost, postponed)
+        workers = None if keeper is None else keeper.workers
+        reclaim = Reclaim(self._connections, checkin, self._lost, postponed, workers)
         self._reclaim = reclaim
         refusals = Refusals(self._connections, errors)
-        opener = Opener(self._connections, None if keeper is None else keeper.workers)
+        opener = Opener(self._connections, workers)
         self._checkout = Checkout(self._connections, opener, refusals, reclaim)
         self._upkeep = Upkeep(self._connections, opener, reclaim)
         #: A lease has ended; its slot is for the next caller.

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import deque
+from functools import partial
 
 from djpool.core.checkin import Checkin, Postponed
 from djpool.core.connections import Connections
+from djpool.core.handing import hand_over
 from djpool.core.holders import describe_holder
 from djpool.core.lease import Lease
 from djpool.core.slot import Entry, Slot
 from djpool.core.stats import CloseCause
+from djpool.core.telling import teller
+from djpool.core.workers import Workers
 
 logger = logging.getLogger("djpool.pool")
 
@@ -33,8 +37,12 @@ class Reclaim:
         checkin: Checkin,
         lost: Lost,
         postponed: Postponed,
+        workers: Workers | None = None,
     ) -> None:
+        """Without `workers`, whoever looks takes back what may take its time, too."""
         self._connections = connections
+        self._workers = workers
+        self._ending: set[Entry] = set()  # by a thread apart
         self._checkin = checkin
         self._lost = lost
         self._on_lost = connections.gate.on_lost
@@ -73,16 +81,24 @@ class Reclaim:
                 if entry is None or entry.owner is None:
                     connections.discard(slot, CloseCause.BROKEN)
                 else:
-                    self._take_back_unasked(slot, entry)
+                    self._take_back_lost(slot, entry)
             except BaseException:
                 connections.abandon_if(slot, mark)
                 raise
+
+    def _take_back_lost(self, slot: Slot, entry: Entry) -> None:
+        if not self._checkin.is_in_order(entry):
+            work = partial(self._take_back_unasked, entry=entry)
+            abandon = self._connections.abandon
+            if hand_over(slot, self._workers, work, abandon):
+                return
+        self._take_back_unasked(slot, entry)
 
     def what_is_over(self) -> float | None:
         """End leases of dead owners, and forsaken ones; when to look again."""
         with self._connections.gate.lock:
             over = _over(self._connections.books)
-        pause, mark = None, object()
+        pause = None
         for entry, reference in over:
             lease = reference() if reference is not None else None
             if lease is None or lease.ended:
@@ -90,21 +106,56 @@ class Reclaim:
             dead = lease.owner.ended
             if not (dead or entry.forsaken):
                 continue  # the connection is another's by now
-            slot = lease.take_away()
-            if slot is None:
+            if self._may_last(lease, entry) and self._ends_apart(lease, entry):
+                pause = pause or SHARED_PAUSE
+            elif not self._end(lease, entry):
                 # A dead owner's may be shared with the living, for long.
                 pause = SHARED_PAUSE if dead and pause is None else IN_USE_PAUSE
-                continue
-            slot.returning = mark
-            try:
-                if dead and not entry.forsaken:
-                    self._take_back_unasked(slot, entry)
-                else:
-                    self._checkin.take_back(slot)
-            except BaseException:
-                self._connections.abandon_if(slot, mark)
-                raise
         return pause
+
+    def _may_last(self, lease: Lease, entry: Entry) -> bool:
+        """Whether the server may be asked, or the project's code be run, to end it."""
+        return lease.ends_slowly() or not self._checkin.is_in_order(entry)
+
+    def _ends_apart(self, lease: Lease, entry: Entry) -> bool:
+        """Have another thread end it; False if none can be had."""
+        if self._workers is None:
+            return False
+        if entry in self._ending:
+            return True  # one does
+        self._ending.add(entry)
+        try:
+            self._workers.do(partial(self._end_apart, lease, entry))
+        except BaseException as error:
+            self._ending.discard(entry)
+            if isinstance(error, RuntimeError):
+                return False
+            raise
+        return True
+
+    def _end_apart(self, lease: Lease, entry: Entry) -> None:
+        try:
+            self._end(lease, entry)
+        finally:
+            self._ending.discard(entry)
+            teller.clean_up()
+
+    def _end(self, lease: Lease, entry: Entry) -> bool:
+        """End a lease that is over; False if it is in use, or has ended."""
+        dead, mark = lease.owner.ended, object()
+        slot = lease.take_away()
+        if slot is None:
+            return False
+        slot.returning = mark
+        try:
+            if dead and not entry.forsaken:
+                self._take_back_unasked(slot, entry)
+            else:
+                self._checkin.take_back(slot)
+        except BaseException:
+            self._connections.abandon_if(slot, mark)
+            raise
+        return True
 
     def what_is_loose(self, *, coming: int = 0) -> float | None:
         """End leases that nothing needs at the moment; when to look again.

@@ -72,18 +72,21 @@ class Registry:
         pools is for all of them.
         """
         pool = self.find(alias, identity)
-        if pool is None:
+        while pool is None:
+            family = self.family(alias)
             made = make(self.keeper)
             gone: list[Pool] = []
             with self._lock:
                 pool = self.find(alias, identity)
-                if pool is None:
+                # If not, `close()` came meanwhile, and its family is no more.
+                if pool is None and self._families.get(alias) is family:
                     pool = made
                     gone = self._arrange_locked(alias, (identity, pool))
             if pool is not made:
                 made.clean_up()
             self._clean_up(gone)
-            pool.begin()
+            if pool is not None:
+                pool.begin()
         self._look_round()
         return pool
 

@@ -122,10 +122,14 @@ class Slot:
         put to use again.
         """
         slot = Slot()
-        slot.entry, slot.opening = self.entry, self.opening
-        slot.mending = self.mending
-        slot.on_lost, self.on_lost = self.on_lost, None
+        slot.become(self)
         return slot
+
+    def become(self, other: Slot) -> None:
+        """Have the right that the other one had, which has none afterwards."""
+        self.entry, self.opening = other.entry, other.opening
+        self.mending = other.mending
+        self.on_lost, other.on_lost = other.on_lost, None
 
     def __del__(self) -> None:
         # Runs wherever the last reference went, perhaps inside a lock of ours.

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,8 @@ from djpool.core.owner import current_owner
 
 # Seconds without a message after which the thread ends.
 PATIENCE = 5.0
+# So many messages wait at most, where there can be no thread. The oldest go first.
+MOST = 1000
 
 
 class _Here(threading.local):
@@ -80,19 +83,31 @@ class Teller(logging.Filter):
         if not (_here.serves or _here.hurries):
             return True
         self._inbox.put(record)
-        # Without a thread, if there can be no more, the next message tries again.
-        with contextlib.suppress(RuntimeError):
+        try:
             self._start()
+        except RuntimeError:
+            # There can be no more threads now. The next message tries again.
+            if self._inbox.qsize() > MOST:
+                with contextlib.suppress(queue.Empty):
+                    self._inbox.get_nowait()
         return False
 
     def tell(self, patience: float = 0.0) -> None:
         """Tell what there is, until nothing has come for so many seconds."""
         while True:
             try:
-                record = self._inbox.get(timeout=patience)
+                # Never with a timeout of 0: Python 3.10 may wait for ever then.
+                record = self._inbox.get(patience > 0, patience)
             except queue.Empty:
                 return
-            logging.getLogger(record.name).handle(record)
+            try:
+                logging.getLogger(record.name).handle(record)
+            except Exception:  # noqa: BLE001 (it is the project's handler)
+                # Shown as what a thread ends with; the next message is told, too.
+                thread = threading.current_thread()
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), thread))
+                )
             del record  # which may refer to a pool
             self.clean_up()
 
