@@ -11,6 +11,7 @@ import pytest
 from django.db import connections
 
 import djpool
+from djpool.core.telling import MOST, Teller, by_another_thread
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.engines import ENGINES
 from tests.backends.test_leases import one
@@ -144,3 +145,48 @@ def test_nobody_waits_for_one_that_blocks_after_a_query(
         one(connections[alias])
         connections[alias].close()
     assert djpool.stats(alias).timeouts_total == 0
+
+
+class Failing(logging.Handler):
+    """Raises for the first record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note the message, or raise."""
+        self.told.append(record.getMessage())
+        if len(self.told) == 1:
+            raise ValueError("the disk is full")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_handler_that_raises_is_told_of_the_next_message(
+    make_alias: MakeAlias,
+) -> None:
+    alias = pooled("sqlite3", make_alias, max_size=2)
+    handler = Failing()
+    with handling(handler):
+        for count in (1, 2, 3):
+            leave_one_behind(alias)
+            wait_until(lambda: len(handler.told) == count, "the message")  # noqa: B023
+    assert all("was never given back" in message for message in handler.told)
+
+
+def test_where_there_can_be_no_thread_messages_do_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teller = Teller()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with by_another_thread():
+            for number in range(MOST + 10):
+                record = logging.makeLogRecord({"name": "nobody", "msg": str(number)})
+                assert not teller.filter(record)
+    assert teller._inbox.qsize() == MOST
+    assert teller._inbox.get().getMessage() == "10"

@@ -19,7 +19,8 @@ from django.db import close_old_connections, connections, transaction
 
 import djpool
 from djpool.core.lease import Lease
-from djpool.requests import current
+from djpool.requests import Request, current
+from djpool.signals import lease_released
 from tests.backends.conftest import MakeAlias, pooled
 from tests.backends.test_leases import one
 from tests.servers.process import wait_until
@@ -365,7 +366,7 @@ def test_a_long_request_does_not_grow(engine: str, make_alias: MakeAlias) -> Non
     request_started.send(sender=None, environ={"PATH_INFO": "/events/"})
     request = current()
     assert request is not None
-    for number in range(300):
+    for number in range(150):
         wrapper = connections.create_connection(alias)
         one(wrapper)
         wrapper.close()
@@ -373,4 +374,46 @@ def test_a_long_request_does_not_grow(engine: str, make_alias: MakeAlias) -> Non
             gc.collect()  # Django's connections are in cycles of references
     assert len(request._leased) < 60
     request_finished.send(sender=None)
+    all_back(alias)
+
+
+def test_a_request_that_shares_its_thread_s_connection_does_not_grow(
+    alias: str,
+) -> None:
+    """Another request takes the Django connection over, and this one again."""
+    wrapper: Any = connections[alias]
+    mine, other = (Request("/", served=True) for _ in range(2))
+    for _ in range(1000):
+        mine.take_over(wrapper)
+        other.take_over(wrapper)
+    assert len(mine._leased) <= 17
+    wrapper.djpool_request = None
+
+
+def test_a_receiver_for_a_dead_thread_holds_up_nobody(
+    engine: str, make_alias: MakeAlias
+) -> None:
+    """It is called in a thread apart, however many there are."""
+    alias = pooled(engine, make_alias, max_size=4)
+    go_on = threading.Event()
+
+    def receive(**_arguments: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(30)
+
+    threads = [
+        threading.Thread(target=lambda: one(connections[alias])) for _ in range(3)
+    ]
+    lease_released.connect(receive)
+    try:
+        for thread in threads:
+            thread.start()
+            thread.join()
+        one(connections[alias])
+        connections[alias].close()
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+        wait_until(lambda: not djpool.stats(alias).in_use, "all to come back")
+        lease_released.disconnect(receive)
     all_back(alias)
