@@ -106,9 +106,8 @@ class Reclaim:
             dead = lease.owner.ended
             if not (dead or entry.forsaken):
                 continue  # the connection is another's by now
-            if self._may_last(lease, entry) and self._ends_apart(lease, entry):
-                pause = pause or SHARED_PAUSE
-            elif not self._end(lease, entry):
+            apart = self._may_last(lease, entry) and self._ends_apart(lease, entry)
+            if apart or not self._end(lease, entry):
                 # A dead owner's may be shared with the living, for long.
                 pause = SHARED_PAUSE if dead and pause is None else IN_USE_PAUSE
         return pause
