@@ -186,7 +186,10 @@ def test_where_there_can_be_no_thread_messages_do_not_pile_up(
         patch.setattr(threading.Thread, "start", refuse)
         with by_another_thread():
             for number in range(MOST + 10):
-                record = logging.makeLogRecord({"name": "nobody", "msg": str(number)})
+                record = logging.makeLogRecord(
+                    {"name": "nobody", "levelno": logging.DEBUG, "msg": str(number)}
+                )
                 assert not teller.filter(record)
     assert teller._inbox.qsize() == MOST
     assert teller._inbox.get().getMessage() == "10"
+    teller.tell()

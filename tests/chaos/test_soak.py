@@ -269,6 +269,8 @@ def assert_capacity(alias: str) -> None:
     """After all of it: as many connections as ever, and each works."""
     pool = djpool.pool(alias)
     wait_until(lambda: pool.stats().in_use == 0, "every lease to have ended")
+    # What was opened beside a caller may come when that has gone.
+    wait_until(lambda: pool.stats().opening == 0, "every connect to have ended")
     stats = pool.stats()
     assert (stats.waiting, stats.opening) == (0, 0)
     assert stats.max_size == MAX_SIZE
@@ -322,8 +324,17 @@ def what_is_left(alias: str) -> Left:
     memory = tracemalloc.take_snapshot().filter_traces(
         [tracemalloc.Filter(True, pattern) for pattern in files]
     )
+    # Those of the upkeep end when they have long had nothing to do, but for two.
+    wait_until(lambda: len(threads("djpool-upkeep")) <= 2, "threads to end")
+    wait_until(lambda: not threads("djpool-log"), "all to be told")
     proxies = ("(_serve)", "(_pump)", "(_accept)")
-    threads = [
-        thread for thread in threading.enumerate() if not thread.name.endswith(proxies)
+    apart = [
+        each for each in threads() if not each.endswith((*proxies, "djpool-upkeep"))
     ]
-    return Left(memory, len(threads))
+    sys.stdout.write(f"{apart}\n")
+    return Left(memory, len(apart))
+
+
+def threads(prefix: str = "") -> list[str]:
+    """Return the names of threads that begin like this."""
+    return [each.name for each in threading.enumerate() if each.name.startswith(prefix)]
