@@ -17,6 +17,7 @@ from django.conf import settings
 from djpool.monitor.place import SETTING, Place, PlaceError, find_place
 from djpool.monitor.publish import Publisher, Snapshot, Verb
 from djpool.monitor.read import Outcomes, Readings, order_all, read_all
+from djpool.uwsgi import call_in_workers
 
 logger = logging.getLogger("djpool.monitor")
 
@@ -156,3 +157,4 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+call_in_workers(_after_fork_in_child)

@@ -84,7 +84,8 @@ def test_workers_share_no_connection(
             outcome = shop.drive(
                 "/echo/?number={}", "{}\n", requests=REQUESTS, concurrency=CLIENTS
             )
-            assert (outcome.errors, outcome.answered) == ({}, REQUESTS)
+            told = shop.log_since(0)
+            assert (outcome.errors, outcome.answered) == ({}, REQUESTS), told
             if server is not None:
                 assert kept <= (seen := sessions(server))
                 assert len(seen - kept) <= MAX_SIZE * WORKERS

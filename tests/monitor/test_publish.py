@@ -736,3 +736,29 @@ def test_the_folder_is_locked_against_tidying(
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(descriptor)
+
+
+def test_after_a_fork_that_nobody_told_of_one_thread_lets_go(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one would close what the first has just opened."""
+    publisher.start()
+    let_go, inside, go_on = [0], threading.Event(), threading.Event()
+    after_fork = publisher.after_fork_in_child
+
+    def slow() -> None:
+        let_go[0] += 1
+        inside.set()
+        assert go_on.wait(30)
+        after_fork()
+
+    monkeypatch.setattr(publisher, "after_fork_in_child", slow)
+    publisher._pid -= 1  # as a child finds it
+    thread = threading.Thread(target=publisher.start)
+    thread.start()
+    assert inside.wait(10)
+    publisher.start()
+    go_on.set()
+    thread.join(10)
+    assert let_go == [1]
+    assert publisher.path is not None

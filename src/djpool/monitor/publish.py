@@ -79,6 +79,8 @@ class Publisher:
         self._suspended = suspended
         self._verbs: dict[str, Verb] = {**(verbs or {}), "stats": self._stats}
         self._complaints: set[type[Exception]] = set()
+        # For each forked process, of the thread that lets go of what is the parent's.
+        self._claims: dict[int, object] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -101,9 +103,7 @@ class Publisher:
         Where it is not possible, one warning says why, and it is not tried again
         before `stop()` or a fork; where only a thread was missing, with the next call.
         """
-        if self._pid != os.getpid():
-            self.after_fork_in_child()  # a fork that Python was not told of
-        if self._tried:
+        if not self._is_ours() or self._tried:
             return
         problem: Exception | None = None
         with self._lock:
@@ -130,6 +130,20 @@ class Publisher:
             )
         elif not self._published:
             logger.info("This platform has no Unix sockets; poolstats cannot be used")
+
+    def _is_ours(self) -> bool:
+        """Make it this process's, after a fork that Python was not told of.
+
+        One thread does: another one's socket may have the number of one that is closed
+        here, as soon as it is. False for the others meanwhile.
+        """
+        pid = os.getpid()
+        if self._pid != pid:
+            claim = object()
+            if self._claims.setdefault(pid, claim) is not claim:
+                return False
+            self.after_fork_in_child()
+        return True
 
     def stop(self) -> None:
         """End answering and remove the socket. `start()` may be called again."""
