@@ -61,6 +61,11 @@ def request(path: Path | None, verb: str = "stats") -> dict[str, Any]:
     return answer
 
 
+def no_thread(thread: threading.Thread) -> None:
+    """Refuse to start, as where the process has too many threads."""
+    raise RuntimeError("can't start new thread")
+
+
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what djpool warned of."""
     return [
@@ -187,11 +192,7 @@ def test_no_thread_is_one_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in an interpreter that allows no daemon threads."""
-
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
     files = open_files()
     publisher.start()
     assert "can't start new thread" in warnings_of(caplog)[0]
@@ -204,11 +205,8 @@ def test_no_thread_is_one_warning(
 def test_it_begins_as_soon_as_there_can_be_a_thread(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
+        patch.setattr(threading.Thread, "start", no_thread)
         publisher.start()
         assert publisher.path is None
     publisher.start()
@@ -558,11 +556,8 @@ def test_an_order_that_fails_is_an_answer_and_one_warning(
 def test_an_order_without_a_thread_is_refused(
     obedient: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
+        patch.setattr(threading.Thread, "start", no_thread)
         told = json.loads(say(obedient.path, ORDER))
     assert told["error"] == "there can be no thread to do it: can't start new thread"
 

@@ -34,6 +34,16 @@ class MySQLdbDriver(SessionDriver):
         self._open = connector.connect
 
     def _connect(self, timeout: float) -> Any:
+        connection = self._open(timeout)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: Any) -> None:
+        """See to it that what djpool has to know of the connection is kept with it."""
         raise NotImplementedError
 
     def come_to_rest(self, connection: Any) -> None:
@@ -48,15 +58,6 @@ class MysqlclientDriver(MySQLdbDriver):
         *("cursorclass", "default_cursor", "encoders", "converter", "encoding"),
         *("executemany_fallback", "_binary_prefix", "query", "commit", "rollback"),
     )
-
-    def _connect(self, timeout: float) -> Any:
-        connection = self._open(timeout)
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _prepare(self, connection: Any) -> None:
         connection.djpool_began = connection.djpool_known = False
@@ -168,18 +169,12 @@ class PyMySQLDriver(MySQLdbDriver):
         *("max_allowed_packet", "_read_timeout", "_write_timeout", "_local_infile"),
     )
 
-    def _connect(self, timeout: float) -> Any:
-        connection = self._open(timeout)
-        try:
-            patience = connection._read_timeout  # noqa: SLF001
-            if isinstance(patience, WhileConnecting):
-                connection._read_timeout = patience.then  # noqa: SLF001
-            # It sends a statement, and reads the answer to its end.
-            self.count_calls(connection, "query")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _prepare(self, connection: Any) -> None:
+        patience = connection._read_timeout  # noqa: SLF001 (it has no public name)
+        if isinstance(patience, WhileConnecting):
+            connection._read_timeout = patience.then  # noqa: SLF001
+        # It sends a statement, and reads the answer to its end.
+        self.count_calls(connection, "query")
 
     def close(self, connection: Any) -> None:
         # The rest of an answer, which its cursor reads when it is closed or finalised:

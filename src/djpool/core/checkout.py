@@ -135,10 +135,10 @@ class Checkout:
             with self._gate.lock:
                 self._gate.counters.timeouts += 1
             raise self._refusals.error(Refused.TIMEOUT, connections.options.timeout)
-        waiter = self._waiting_since(deadline - patience)
-        beside = patience and self._gate.others_may_come_first()
-        if beside and self._opener.open_beside(slot, deadline, waiter):
-            return self._queue(deadline - self._clock(), patience, waiter)
+        if patience and self._gate.others_may_come_first():
+            waiter = self._waiting_since(deadline - patience)
+            if self._opener.open_beside(slot, deadline, waiter):
+                return self._queue(deadline - self._clock(), patience, waiter)
         connections.open(slot, deadline)
         return slot
 

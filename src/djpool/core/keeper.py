@@ -144,7 +144,7 @@ class Keeper:
 
         What they might run beside the interpreter's end can bring it to a crash.
         """
-        self._ends = True
+        self.stop()
         threads = [*self.workers.end(), self._thread, self.aside.end()]
         self._inbox.put(None)
         join([each for each in threads if each], patience)
